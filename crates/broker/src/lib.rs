@@ -1,0 +1,1 @@
+//! The node: listeners, handlers, fetchers, the controller loop.

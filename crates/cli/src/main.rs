@@ -1,0 +1,3 @@
+//! `kastle`: one binary for the node and its tools.
+
+fn main() {}

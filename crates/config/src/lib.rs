@@ -1,0 +1,1 @@
+//! Every config key: its type, default, bounds and documentation; server.properties files.

@@ -1,0 +1,1 @@
+//! Segmented logs on disk in Kafka's format, behind the Disk seam.

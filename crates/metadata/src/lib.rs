@@ -1,0 +1,1 @@
+//! The cluster's metadata: the image, and the one function that replays records into it.

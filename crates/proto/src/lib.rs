@@ -1,0 +1,1 @@
+//! Generated codecs: metadata records, control records, quorum state, and the quorum's own RPCs.

@@ -1,0 +1,1 @@
+//! The metadata quorum: openraft over a Kafka-format log.

@@ -1,0 +1,1 @@
+//! The Kafka protocol: framing, bounds, versions, messages, record batches, codecs.
