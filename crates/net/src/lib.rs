@@ -1,1 +1,19 @@
-//! Connections: the seams for listening and connecting, and the client side of a Kafka connection.
+//! Connections: the seams for listening, connecting and telling time, and the
+//! client side of a Kafka connection.
+//!
+//! A node gets its [`Network`] and [`Clock`] from outside, so that one process can
+//! hold a whole cluster: over TCP, over pipes in a test ([`pipe::PipeNetwork`]), or
+//! inside a simulation. No API's meaning is known here, only frames and ids.
+
+mod clock;
+mod connection;
+mod frames;
+pub mod pipe;
+mod seams;
+mod tcp;
+
+pub use clock::{Clock, SystemClock, VirtualClock};
+pub use connection::{ConnectError, ConnectOptions, Connection, SendError};
+pub use frames::{FrameError, FrameReader};
+pub use seams::{Listener, Network, ReadHalf, Stream, WriteHalf};
+pub use tcp::TcpNetwork;

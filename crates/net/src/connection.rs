@@ -1,0 +1,347 @@
+//! The client side of a Kafka connection.
+//!
+//! Requests are pipelined and matched to responses by correlation id. A request
+//! that is cancelled or times out closes the connection: its late response must
+//! never answer another request. Once closed, every waiter fails and the caller
+//! dials again; there is no hidden reconnect.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::frames::FrameReader;
+use crate::seams::{Network, Stream, WriteHalf};
+
+/// Requests written or waiting for their response at one time; further ones wait their turn.
+const IN_FLIGHT_MAX: usize = 256;
+/// Small frames that wait together leave in one write up to this size.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// How a connection is made and bounded.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// What the requests' headers say who is asking.
+    pub client_id: String,
+    /// For the dial, name resolution included.
+    pub connect_timeout: Duration,
+    /// The largest response accepted.
+    pub response_bytes_max: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            client_id: "kastle".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            response_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The network said no.
+    #[error("cannot connect to {host}:{port}: {source}")]
+    Io {
+        /// Whom it dialled.
+        host: String,
+        /// At which port.
+        port: u16,
+        /// What the network said.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error("cannot connect to {host}:{port}: no answer within {} ms", .after.as_millis())]
+    TimedOut {
+        /// Whom it dialled.
+        host: String,
+        /// At which port.
+        port: u16,
+        /// How long it waited.
+        after: Duration,
+    },
+}
+
+impl ConnectError {
+    /// Whether the host is there and nothing listens: the process is gone.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// Why a request has no response. All but `Encode` leave the connection closed.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection closed before the response came.
+    #[error("the connection to {peer} is closed: {reason}")]
+    Closed {
+        /// The other end.
+        peer: String,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The response did not come in time.
+    #[error("{peer} did not answer within {} ms", .after.as_millis())]
+    TimedOut {
+        /// The other end.
+        peer: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The request cannot be written in that version.
+    #[error("the request cannot be encoded: {0}")]
+    Encode(String),
+    /// The response cannot be read.
+    #[error("the response of {peer} cannot be decoded: {reason}")]
+    Decode {
+        /// The other end.
+        peer: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One connection. Requests may be sent from many tasks at once.
+pub struct Connection {
+    shared: Arc<Shared>,
+    /// Ends when the connection does; aborted with the last handle.
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.close("it was dropped");
+        self.task.abort();
+    }
+}
+
+struct Shared {
+    peer: String,
+    client_id: String,
+    next_id: AtomicI32,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    /// Bounds both `outgoing` and `waiting`.
+    in_flight: Semaphore,
+    waiting: Mutex<Waiting>,
+    closing: CancellationToken,
+}
+
+#[derive(Default)]
+struct Waiting {
+    closed: Option<Arc<str>>,
+    by_id: BTreeMap<i32, oneshot::Sender<Bytes>>,
+}
+
+impl Connection {
+    /// Dials `host:port`.
+    pub async fn connect(
+        network: &dyn Network,
+        host: &str,
+        port: u16,
+        options: &ConnectOptions,
+    ) -> Result<Self, ConnectError> {
+        let after = options.connect_timeout;
+        match tokio::time::timeout(after, network.connect(host, port)).await {
+            Ok(Ok(stream)) => Ok(Self::over(stream, format!("{host}:{port}"), options)),
+            Ok(Err(source)) => Err(ConnectError::Io { host: host.to_owned(), port, source }),
+            Err(_) => Err(ConnectError::TimedOut { host: host.to_owned(), port, after }),
+        }
+    }
+
+    /// Speaks over `stream`, whose other end messages call `peer`.
+    pub fn over(stream: Box<dyn Stream>, peer: String, options: &ConnectOptions) -> Self {
+        let (outgoing, queued) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            peer,
+            client_id: options.client_id.clone(),
+            next_id: AtomicI32::new(0),
+            outgoing,
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            waiting: Mutex::default(),
+            closing: CancellationToken::new(),
+        });
+        let (read, write) = stream.split();
+        let frames = FrameReader::new(read, options.response_bytes_max);
+        let task = tokio::spawn(run(shared.clone(), frames, write, queued));
+        Self { shared, task }
+    }
+
+    /// Sends `body` under a version-1 header, the one of inflexible requests, and awaits the
+    /// response's body. For APIs that no message type exists for.
+    pub async fn send_raw(
+        &self,
+        api_key: i16,
+        version: i16,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Bytes, SendError> {
+        let encode = |id: i32, client_id: &str| Ok(raw_frame(api_key, version, id, client_id, body));
+        self.exchange(encode, timeout).await
+    }
+
+    /// Sends what `encode` makes of a correlation id and the client id, a whole frame; awaits the
+    /// response frame after its correlation id.
+    async fn exchange(
+        &self,
+        encode: impl FnOnce(i32, &str) -> Result<Vec<u8>, SendError>,
+        timeout: Duration,
+    ) -> Result<Bytes, SendError> {
+        let answered = tokio::time::timeout(timeout, self.shared.exchange(encode)).await;
+        answered.unwrap_or_else(|_| {
+            let after = timeout;
+            self.shared.close("a request timed out");
+            Err(SendError::TimedOut { peer: self.shared.peer.clone(), after })
+        })
+    }
+
+    /// Whom it speaks to, `host:port`.
+    pub fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+
+    /// Whether it has closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed.is_some()
+    }
+
+    /// Returns once it has closed, from either end.
+    pub async fn closed(&self) {
+        self.shared.closing.cancelled().await;
+    }
+
+    /// Closes it; every waiter fails.
+    pub fn close(&self) {
+        self.shared.close("it was closed by this end");
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no holder of this lock panics")
+    }
+
+    fn close(&self, reason: &str) {
+        let mut waiting = self.lock();
+        waiting.closed.get_or_insert_with(|| reason.into());
+        // Dropping the senders is what fails the waiters.
+        waiting.by_id.clear();
+        drop(waiting);
+        self.closing.cancel();
+    }
+
+    fn closed_error(&self) -> SendError {
+        let reason = self.lock().closed.clone().unwrap_or_else(|| "unknown".into());
+        SendError::Closed { peer: self.peer.clone(), reason }
+    }
+
+    async fn exchange(
+        &self,
+        encode: impl FnOnce(i32, &str) -> Result<Vec<u8>, SendError>,
+    ) -> Result<Bytes, SendError> {
+        let _permit = self.in_flight.acquire().await.expect("the semaphore is never closed");
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let frame = encode(id, &self.client_id)?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            if waiting.closed.is_none() {
+                waiting.by_id.insert(id, answer);
+            }
+        }
+        let mut unanswered = Unanswered { shared: Some(self) };
+        if self.outgoing.send(frame).is_err() {
+            unanswered.shared = None;
+            return Err(self.closed_error());
+        }
+        let outcome = answered.await;
+        unanswered.shared = None;
+        outcome.map_err(|_| self.closed_error())
+    }
+}
+
+/// Closes the connection when a request is given up before its response came.
+struct Unanswered<'a> {
+    shared: Option<&'a Shared>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared {
+            shared.close("a request was cancelled");
+        }
+    }
+}
+
+fn raw_frame(api_key: i16, version: i16, id: i32, client_id: &str, body: &[u8]) -> Vec<u8> {
+    let client = client_id.as_bytes();
+    let client_length = i16::try_from(client.len()).expect("client ids are our own and short");
+    let length = 2 + 2 + 4 + 2 + client.len() + body.len();
+    let mut frame = Vec::with_capacity(4 + length);
+    frame.extend_from_slice(&u32::try_from(length).expect("requests are below 2 GiB").to_be_bytes());
+    frame.extend_from_slice(&api_key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&id.to_be_bytes());
+    frame.extend_from_slice(&client_length.to_be_bytes());
+    frame.extend_from_slice(client);
+    frame.extend_from_slice(body);
+    frame
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    frames: FrameReader,
+    write: Box<dyn WriteHalf>,
+    queued: mpsc::UnboundedReceiver<Vec<u8>>,
+) {
+    let reason = tokio::select! {
+        reason = receive(&shared, frames) => reason,
+        error = transmit(write, queued) => error.to_string(),
+        () = shared.closing.cancelled() => return,
+    };
+    shared.close(&reason);
+}
+
+/// Hands responses to their waiters; answers why it ended.
+async fn receive(shared: &Shared, mut frames: FrameReader) -> String {
+    loop {
+        let mut frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return "the other end closed it".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        if frame.len() < 4 {
+            return format!("a response of {} bytes has no correlation id", frame.len());
+        }
+        let id = frame.get_i32();
+        let Some(waiter) = shared.lock().by_id.remove(&id) else {
+            return format!("a response came for correlation id {id}, which nobody waits for");
+        };
+        // A waiter that just gave up has closed the connection already.
+        let _ = waiter.send(frame);
+    }
+}
+
+/// Writes what is queued; answers why it ended.
+async fn transmit(mut write: Box<dyn WriteHalf>, mut queued: mpsc::UnboundedReceiver<Vec<u8>>) -> io::Error {
+    while let Some(mut frames) = queued.recv().await {
+        while frames.len() < WRITE_BYTES {
+            match queued.try_recv() {
+                Ok(more) => frames.extend_from_slice(&more),
+                Err(_) => break,
+            }
+        }
+        if let Err(error) = write.write_all(&frames).await {
+            return error;
+        }
+    }
+    io::ErrorKind::BrokenPipe.into()
+}
