@@ -1,1 +1,17 @@
 //! The Kafka protocol: framing, bounds, versions, messages, record batches, codecs.
+//!
+//! The only crate that names kafka-protocol, whose messages are re-exported as
+//! [`messages`]. It turns bytes into messages and back; it knows no connection
+//! and keeps no state. No input makes it panic or allocate out of proportion.
+
+pub mod api;
+pub mod bounds;
+pub mod client;
+pub mod errors;
+pub mod frame;
+pub mod header;
+pub mod messages;
+pub mod request;
+pub mod response;
+
+mod kinds;

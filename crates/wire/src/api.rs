@@ -1,0 +1,215 @@
+//! The APIs this cluster serves: keys, versions, on which listeners.
+//!
+//! Our own table, not the library's: a broker advertises what it really serves.
+//! It follows Apache Kafka 4.3 as far as the library's versions (4.1) reach. A
+//! request outside the table is refused before its body is looked at.
+
+pub use kafka_protocol::messages::ApiKey;
+
+/// What a listener is for. A combined node has both kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenerKind {
+    /// Clients and other brokers.
+    Broker,
+    /// Controllers, and brokers that ask them.
+    Controller,
+}
+
+/// On which listeners an API is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listeners {
+    /// Brokers' alone.
+    Broker,
+    /// Controllers' alone.
+    Controller,
+    /// Both.
+    Both,
+}
+
+impl Listeners {
+    /// Whether `kind` is among them.
+    pub const fn include(self, kind: ListenerKind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::Both, _)
+                | (Self::Broker, ListenerKind::Broker)
+                | (Self::Controller, ListenerKind::Controller)
+        )
+    }
+}
+
+/// One served API.
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    /// Its key, which also names its message types.
+    pub key: ApiKey,
+    /// Its name as Kafka writes it.
+    pub name: &'static str,
+    /// The first version answered.
+    pub min: i16,
+    /// The last version answered.
+    pub max: i16,
+    /// The first version with compact lengths and tagged fields (KIP-482), if any has.
+    pub flexible_from: Option<i16>,
+    /// Where it is served.
+    pub listeners: Listeners,
+}
+
+/// What an ApiVersions response says of one API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// The API's key.
+    pub key: i16,
+    /// The first version.
+    pub min: i16,
+    /// The last version.
+    pub max: i16,
+}
+
+macro_rules! served {
+    ($($name:ident $min:literal..=$max:literal, $flexible:expr, $listeners:ident;)*) => {
+        /// Every served API, by rising key.
+        pub const SERVED: &[Api] = &[$(Api {
+            key: ApiKey::$name,
+            name: stringify!($name),
+            min: $min,
+            max: $max,
+            flexible_from: $flexible,
+            listeners: Listeners::$listeners,
+        }),*];
+    };
+}
+
+served! {
+    Produce 3..=13, Some(9), Broker;
+    // Version 18 adds a hint for the watermark's long poll (KIP-1166); 17 is what our fetchers need.
+    Fetch 4..=17, Some(12), Both;
+    ListOffsets 1..=10, Some(6), Broker;
+    Metadata 0..=13, Some(9), Broker;
+    FindCoordinator 0..=6, Some(3), Broker;
+    ApiVersions 0..=4, Some(3), Both;
+    CreateTopics 2..=7, Some(5), Both;
+    DeleteTopics 1..=6, Some(4), Both;
+    // Version 6 is two-phase commit (KIP-939), unstable in every release so far.
+    InitProducerId 0..=5, Some(2), Broker;
+    OffsetForLeaderEpoch 2..=4, Some(4), Broker;
+    DescribeConfigs 1..=4, Some(4), Both;
+    AlterConfigs 0..=2, Some(2), Both;
+    CreatePartitions 0..=3, Some(2), Both;
+    ElectLeaders 0..=2, Some(2), Both;
+    IncrementalAlterConfigs 0..=1, Some(1), Both;
+    DescribeQuorum 0..=2, Some(0), Both;
+    AlterPartition 2..=3, Some(0), Controller;
+    UpdateFeatures 0..=2, Some(0), Both;
+    Envelope 0..=0, Some(0), Controller;
+    FetchSnapshot 0..=1, Some(0), Controller;
+    DescribeCluster 0..=2, Some(0), Both;
+    BrokerRegistration 0..=4, Some(0), Controller;
+    BrokerHeartbeat 0..=1, Some(0), Controller;
+    UnregisterBroker 0..=0, Some(0), Both;
+    AllocateProducerIds 0..=0, Some(0), Controller;
+    ControllerRegistration 0..=0, Some(0), Controller;
+    AssignReplicasToDirs 0..=0, Some(0), Controller;
+    DescribeTopicPartitions 0..=0, Some(0), Broker;
+}
+
+/// librdkafka reads Produce 0 as its test of a broker's features (KAFKA-18659), so it is advertised;
+/// versions 0 to 2 are refused all the same.
+const PRODUCE_ADVERTISED_MIN: i16 = 0;
+
+/// The quorum's own RPCs, on controller listeners alone and never advertised. Their bodies are
+/// prost messages under version 0, a version-1 request header and a version-0 response header.
+pub mod quorum {
+    /// Asks for a vote, or whether one would be given.
+    pub const VOTE: i16 = 20_000;
+    /// Brings entries, or a heartbeat.
+    pub const APPEND_ENTRIES: i16 = 20_001;
+    /// Brings a piece of a snapshot.
+    pub const INSTALL_SNAPSHOT: i16 = 20_002;
+    /// Hands leadership over.
+    pub const TRANSFER_LEADER: i16 = 20_003;
+    /// Their only version.
+    pub const VERSION: i16 = 0;
+
+    /// Whether `key` lies in the range kept for them.
+    pub const fn is_private(key: i16) -> bool {
+        20_000 <= key && key < 20_100
+    }
+}
+
+impl Api {
+    /// The served API of that key.
+    pub fn of(key: ApiKey) -> Option<&'static Self> {
+        SERVED.iter().find(|api| api.key as i16 == key as i16)
+    }
+
+    /// The served API of that number.
+    pub fn of_number(key: i16) -> Option<&'static Self> {
+        SERVED.iter().find(|api| api.key as i16 == key)
+    }
+
+    /// Whether that version is answered.
+    pub const fn serves(&self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+/// What a listener's ApiVersions response lists.
+pub fn advertised(kind: ListenerKind) -> impl Iterator<Item = Advertised> {
+    SERVED.iter().filter(move |api| api.listeners.include(kind)).map(|api| {
+        let min = if matches!(api.key, ApiKey::Produce) { PRODUCE_ADVERTISED_MIN } else { api.min };
+        Advertised { key: api.key as i16, min, max: api.max }
+    })
+}
+
+/// Kafka's name of an API, or the number of one that has none.
+pub fn name(key: i16) -> String {
+    match ApiKey::try_from(key) {
+        Ok(known) => format!("{known:?}"),
+        Err(()) => format!("API {key}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiKey, ListenerKind, SERVED, advertised, quorum};
+
+    #[test]
+    fn every_served_version_has_a_message_type() {
+        for api in SERVED {
+            let known = api.key.valid_versions();
+            assert!(known.min <= api.min && api.max <= known.max, "{}: {known}", api.name);
+            assert!(api.min <= api.max, "{}", api.name);
+            assert!(!quorum::is_private(api.key as i16));
+        }
+    }
+
+    #[test]
+    fn flexible_versions_are_those_of_the_message_types() {
+        for api in SERVED {
+            for version in api.min..=api.max {
+                let flexible = api.flexible_from.is_some_and(|from| version >= from);
+                let header = if flexible { 2 } else { 1 };
+                assert_eq!(api.key.request_header_version(version), header, "{} {version}", api.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_rises() {
+        assert!(SERVED.windows(2).all(|pair| (pair[0].key as i16) < pair[1].key as i16));
+    }
+
+    #[test]
+    fn produce_is_advertised_from_version_0() {
+        let produce = advertised(ListenerKind::Broker).find(|api| api.key == ApiKey::Produce as i16);
+        assert_eq!(produce.map(|api| (api.min, api.max)), Some((0, 13)));
+    }
+
+    #[test]
+    fn a_controller_does_not_offer_what_only_a_broker_serves() {
+        let offered: Vec<i16> = advertised(ListenerKind::Controller).map(|api| api.key).collect();
+        assert!(!offered.contains(&(ApiKey::Produce as i16)));
+        assert!(offered.contains(&(ApiKey::Envelope as i16)));
+    }
+}

@@ -1,0 +1,78 @@
+//! Encoding any message into a `Vec<u8>`.
+//!
+//! The library's own enums encode into its buffer type alone, which is slower;
+//! so the kinds this cluster sends are matched here, and the rest take the
+//! library's way.
+
+use bytes::BytesMut;
+use kafka_protocol::protocol::{Encodable, Request};
+
+use crate::api::ApiKey;
+use crate::messages::{self, RequestKind, ResponseKind};
+
+macro_rules! kinds {
+    ($($name:ident($request:ident))*) => {
+        pub(crate) fn encode_request(request: &RequestKind, version: i16, out: &mut Vec<u8>) -> Result<(), String> {
+            let written = match request {
+                $(RequestKind::$name(body) => body.encode(out, version),)*
+                rare => {
+                    let mut bytes = BytesMut::new();
+                    rare.encode(&mut bytes, version).map(|()| out.extend_from_slice(&bytes))
+                }
+            };
+            written.map_err(|error| format!("{error:#}"))
+        }
+
+        pub(crate) fn encode_response(response: &ResponseKind, version: i16, out: &mut Vec<u8>) -> Result<(), String> {
+            let written = match response {
+                $(ResponseKind::$name(body) => body.encode(out, version),)*
+                rare => {
+                    let mut bytes = BytesMut::new();
+                    rare.encode(&mut bytes, version).map(|()| out.extend_from_slice(&bytes))
+                }
+            };
+            written.map_err(|error| format!("{error:#}"))
+        }
+
+        /// The API that a request of that kind belongs to, for the kinds this cluster sends or serves.
+        pub fn api_of(request: &RequestKind) -> Option<ApiKey> {
+            match request {
+                $(RequestKind::$name(_) => ApiKey::try_from(<messages::$request as Request>::KEY).ok(),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+kinds! {
+    Produce(ProduceRequest)
+    Fetch(FetchRequest)
+    ListOffsets(ListOffsetsRequest)
+    Metadata(MetadataRequest)
+    FindCoordinator(FindCoordinatorRequest)
+    SaslHandshake(SaslHandshakeRequest)
+    ApiVersions(ApiVersionsRequest)
+    CreateTopics(CreateTopicsRequest)
+    DeleteTopics(DeleteTopicsRequest)
+    InitProducerId(InitProducerIdRequest)
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest)
+    DescribeConfigs(DescribeConfigsRequest)
+    AlterConfigs(AlterConfigsRequest)
+    SaslAuthenticate(SaslAuthenticateRequest)
+    CreatePartitions(CreatePartitionsRequest)
+    ElectLeaders(ElectLeadersRequest)
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest)
+    DescribeQuorum(DescribeQuorumRequest)
+    AlterPartition(AlterPartitionRequest)
+    UpdateFeatures(UpdateFeaturesRequest)
+    Envelope(EnvelopeRequest)
+    FetchSnapshot(FetchSnapshotRequest)
+    DescribeCluster(DescribeClusterRequest)
+    BrokerRegistration(BrokerRegistrationRequest)
+    BrokerHeartbeat(BrokerHeartbeatRequest)
+    UnregisterBroker(UnregisterBrokerRequest)
+    AllocateProducerIds(AllocateProducerIdsRequest)
+    ControllerRegistration(ControllerRegistrationRequest)
+    AssignReplicasToDirs(AssignReplicasToDirsRequest)
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest)
+}
