@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wire::messages::{RequestKind, ResponseKind, StrBytes};
 
 use crate::frames::FrameReader;
 use crate::seams::{Network, Stream, WriteHalf};
@@ -126,7 +127,7 @@ impl Drop for Connection {
 
 struct Shared {
     peer: String,
-    client_id: String,
+    client_id: StrBytes,
     next_id: AtomicI32,
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
     /// Bounds both `outgoing` and `waiting`.
@@ -162,7 +163,7 @@ impl Connection {
         let (outgoing, queued) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             peer,
-            client_id: options.client_id.clone(),
+            client_id: StrBytes::from_string(options.client_id.clone()),
             next_id: AtomicI32::new(0),
             outgoing,
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
@@ -175,6 +176,30 @@ impl Connection {
         Self { shared, task }
     }
 
+    /// Sends `request` in `version` and awaits its response.
+    pub async fn send(
+        &self,
+        version: i16,
+        request: impl Into<RequestKind>,
+        timeout: Duration,
+    ) -> Result<ResponseKind, SendError> {
+        let request = request.into();
+        let api = wire::request::api_of(&request)
+            .ok_or_else(|| SendError::Encode("no API of this kind is spoken here".to_owned()))?;
+        let encode = |id: i32, client_id: &StrBytes| {
+            let mut frame = Vec::new();
+            wire::client::encode_request(id, Some(client_id), api, version, &request, &mut frame)
+                .map_err(|error| SendError::Encode(error.to_string()))?;
+            Ok(frame)
+        };
+        let body = self.exchange(encode, timeout).await?;
+        wire::client::decode_response_body(api, version, body).map_err(|error| {
+            let reason = error.to_string();
+            self.shared.close(&reason);
+            SendError::Decode { peer: self.shared.peer.clone(), reason }
+        })
+    }
+
     /// Sends `body` under a version-1 header, the one of inflexible requests, and awaits the
     /// response's body. For APIs that no message type exists for.
     pub async fn send_raw(
@@ -184,7 +209,7 @@ impl Connection {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Bytes, SendError> {
-        let encode = |id: i32, client_id: &str| Ok(raw_frame(api_key, version, id, client_id, body));
+        let encode = |id: i32, client_id: &StrBytes| Ok(raw_frame(api_key, version, id, client_id, body));
         self.exchange(encode, timeout).await
     }
 
@@ -192,7 +217,7 @@ impl Connection {
     /// response frame after its correlation id.
     async fn exchange(
         &self,
-        encode: impl FnOnce(i32, &str) -> Result<Vec<u8>, SendError>,
+        encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
         timeout: Duration,
     ) -> Result<Bytes, SendError> {
         let answered = tokio::time::timeout(timeout, self.shared.exchange(encode)).await;
@@ -245,7 +270,7 @@ impl Shared {
 
     async fn exchange(
         &self,
-        encode: impl FnOnce(i32, &str) -> Result<Vec<u8>, SendError>,
+        encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
     ) -> Result<Bytes, SendError> {
         let _permit = self.in_flight.acquire().await.expect("the semaphore is never closed");
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
