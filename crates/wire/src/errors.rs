@@ -30,7 +30,7 @@ pub fn respond(
         RequestKind::AlterConfigs(request) => answer.alter_configs(request).into(),
         RequestKind::IncrementalAlterConfigs(request) => answer.incremental_alter_configs(request).into(),
         RequestKind::CreatePartitions(request) => answer.create_partitions(request).into(),
-        RequestKind::ElectLeaders(request) => answer.elect_leaders(request).into(),
+        RequestKind::ElectLeaders(request) => answer.elect_leaders(request, version).into(),
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
         one_code => return answer.at_the_head(one_code),
     })
@@ -265,8 +265,8 @@ impl Answer {
         CreatePartitionsResponse::default().with_results(results.collect())
     }
 
-    /// The code stands at the head and, where partitions were named, beside each of them.
-    fn elect_leaders(&self, request: &ElectLeadersRequest) -> ElectLeadersResponse {
+    /// The code stands beside each named partition and, from version 1, at the head too.
+    fn elect_leaders(&self, request: &ElectLeadersRequest, version: i16) -> ElectLeadersResponse {
         use elect_leaders_response::{PartitionResult, ReplicaElectionResult};
         let partition = |&index: &i32| {
             PartitionResult::default()
@@ -280,7 +280,7 @@ impl Answer {
                 .with_partition_result(topic.partitions.iter().map(partition).collect())
         });
         ElectLeadersResponse::default()
-            .with_error_code(self.code)
+            .with_error_code(if version >= 1 { self.code } else { 0 })
             .with_replica_election_results(results.collect())
     }
 
