@@ -5,13 +5,17 @@
 //! and keeps no state. No input makes it panic or allocate out of proportion.
 
 pub mod api;
+pub mod batch;
 pub mod bounds;
 pub mod client;
+pub mod codec;
 pub mod errors;
 pub mod frame;
 pub mod header;
 pub mod messages;
 pub mod request;
 pub mod response;
+
+pub mod varint;
 
 mod kinds;
