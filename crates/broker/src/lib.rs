@@ -1,1 +1,26 @@
-//! The node: listeners, handlers, fetchers, the controller loop.
+//! The node: listeners, handlers, the controller loop, the broker's lifecycle, the data plane.
+//!
+//! ```text
+//!   server -> dispatch -> handlers -> controller_link -> controller_loop -> quorum
+//!                  \                                                          |
+//!                   -> data  <----------------- publish <---------------------+
+//! ```
+//!
+//! Requests come in through `server`, records that the quorum commits come back
+//! through `publish`, and `node` wires it all together from what it is given:
+//! network, disk, clock, seed. Nothing here knows a command line.
+
+mod context;
+mod controller_link;
+mod controller_loop;
+pub mod data;
+mod dispatch;
+mod handlers;
+pub mod identity;
+mod lifecycle;
+mod node;
+mod presence;
+mod publish;
+mod server;
+
+pub use node::{Node, NodeOptions, StartError};

@@ -220,11 +220,12 @@ impl Connection {
         encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
         timeout: Duration,
     ) -> Result<Bytes, SendError> {
-        let answered = tokio::time::timeout(timeout, self.shared.exchange(encode)).await;
+        let mut exchange = std::pin::pin!(self.shared.exchange(encode));
+        let answered = tokio::time::timeout(timeout, exchange.as_mut()).await;
         answered.unwrap_or_else(|_| {
-            let after = timeout;
+            // Before the exchange is dropped, so that others hear the cause and not "cancelled".
             self.shared.close("a request timed out");
-            Err(SendError::TimedOut { peer: self.shared.peer.clone(), after })
+            Err(SendError::TimedOut { peer: self.shared.peer.clone(), after: timeout })
         })
     }
 
@@ -370,3 +371,6 @@ async fn transmit(mut write: Box<dyn WriteHalf>, mut queued: mpsc::UnboundedRece
     }
     io::ErrorKind::BrokenPipe.into()
 }
+
+#[cfg(test)]
+mod tests;

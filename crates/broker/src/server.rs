@@ -1,0 +1,144 @@
+//! The node's listeners: accept, bound, serve, and stop in order.
+//!
+//! One task a listener, one a connection; the server owns them all and awaits
+//! their end. What a request means is decided in `dispatch` and `handlers`.
+
+mod connection;
+mod limits;
+mod reply;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::{Listener, Network};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::api::ListenerKind;
+
+use crate::context::Context;
+use crate::server::limits::Census;
+
+pub use limits::Limits;
+pub use reply::{Answer, Chunk, Reply};
+
+/// A listener as configured.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// Its name in `listeners`.
+    pub name: String,
+    /// Whom it serves.
+    pub kind: ListenerKind,
+    /// The address to bind, `host:port`; no host is every interface.
+    pub address: String,
+}
+
+/// A listener that is bound.
+pub struct BoundListener {
+    /// What was asked for.
+    pub spec: ListenerSpec,
+    /// Where it is.
+    pub local_addr: SocketAddr,
+    listener: Box<dyn Listener>,
+}
+
+impl BoundListener {
+    /// Binds `spec`. Nothing is accepted before [`Server::serve`].
+    pub async fn bind(network: &dyn Network, spec: ListenerSpec) -> io::Result<Self> {
+        let listener = network.bind(&spec.address).await?;
+        let local_addr = listener.local_addr()?;
+        Ok(Self { spec, local_addr, listener })
+    }
+}
+
+/// The tasks that serve connections.
+pub struct Server {
+    tasks: TaskTracker,
+    census: Arc<Census>,
+    limits: Arc<Limits>,
+    /// No further connections or requests; what is under way is answered.
+    draining: CancellationToken,
+    /// Everything ends now.
+    ended: CancellationToken,
+}
+
+/// After a failed accept (usually: no file descriptor is free), so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Server {
+    /// A server without listeners.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            census: Arc::new(Census::new(&limits)),
+            limits: Arc::new(limits),
+            draining: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts connections of `bound` from now on.
+    pub fn serve(&self, bound: BoundListener, context: Arc<Context>) {
+        let accepting = accept(
+            bound.listener,
+            connection::Terms {
+                listener: Arc::new(bound.spec),
+                context,
+                limits: self.limits.clone(),
+                draining: self.draining.clone(),
+            },
+            self.census.clone(),
+            self.tasks.clone(),
+            self.ended.clone(),
+        );
+        self.tasks.spawn(accepting);
+    }
+
+    /// Accepts no more, lets answers under way finish for a while, then closes everything.
+    pub async fn stop(&self) {
+        self.draining.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.limits.drain_max, self.tasks.wait()).await.is_err() {
+            self.ended.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+async fn accept(
+    mut listener: Box<dyn Listener>,
+    terms: connection::Terms,
+    census: Arc<Census>,
+    tasks: TaskTracker,
+    ended: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = terms.draining.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(listener = terms.listener.name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let peer = stream.peer_addr();
+        let Some(admission) = census.admit(peer.ip()) else {
+            tracing::warn!(listener = terms.listener.name, %peer, "too many connections: closed at once");
+            continue;
+        };
+        let serving = connection::serve(stream, terms.clone());
+        let ended = ended.clone();
+        tasks.spawn(async move {
+            let _admission = admission;
+            tokio::select! {
+                () = serving => {}
+                () = ended.cancelled() => {}
+            }
+        });
+    }
+}
