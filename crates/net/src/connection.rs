@@ -269,6 +269,16 @@ impl Shared {
         SendError::Closed { peer: self.peer.clone(), reason }
     }
 
+    /// Has the response to `id` go to `answer`; false once closed.
+    fn wait_for(&self, id: i32, answer: oneshot::Sender<Bytes>) -> bool {
+        let mut waiting = self.lock();
+        let open = waiting.closed.is_none();
+        if open {
+            waiting.by_id.insert(id, answer);
+        }
+        open
+    }
+
     async fn exchange(
         &self,
         encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
@@ -277,11 +287,8 @@ impl Shared {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let frame = encode(id, &self.client_id)?;
         let (answer, answered) = oneshot::channel();
-        {
-            let mut waiting = self.lock();
-            if waiting.closed.is_none() {
-                waiting.by_id.insert(id, answer);
-            }
+        if !self.wait_for(id, answer) {
+            return Err(self.closed_error());
         }
         let mut unanswered = Unanswered { shared: Some(self) };
         if self.outgoing.send(frame).is_err() {

@@ -38,7 +38,7 @@ impl Network for TcpNetwork {
         let mut verdict: Option<io::Error> = None;
         for address in tokio::net::lookup_host((host, port)).await? {
             match TcpStream::connect(address).await {
-                Ok(stream) => return Tcp::new(stream),
+                Ok(stream) => return Tcp::over(stream),
                 Err(error) => {
                     let refused = error.kind() == io::ErrorKind::ConnectionRefused;
                     if verdict.is_none() || !refused {
@@ -57,7 +57,7 @@ struct Bound(TcpListener);
 impl Listener for Bound {
     async fn accept(&mut self) -> io::Result<Box<dyn Stream>> {
         let (stream, _) = self.0.accept().await?;
-        Tcp::new(stream)
+        Tcp::over(stream)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -72,7 +72,7 @@ struct Tcp {
 }
 
 impl Tcp {
-    fn new(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    fn over(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
         stream.set_nodelay(true)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         Ok(Box::new(Self { stream, peer, local }))
