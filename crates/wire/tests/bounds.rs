@@ -1,0 +1,55 @@
+//! The bounds of the wire: no bytes panic, none take more memory than allowed.
+//!
+//! The long form, ten million frames:
+//! `cargo run --release -p kastle-wire --example bounds_storm -- --frames 10000000`
+
+mod storm;
+
+use fastrand::Rng;
+use kastle_wire::api::ApiKey;
+use storm::Direction;
+
+/// Calls `each` with every message in every version.
+fn messages(mut each: impl FnMut(Direction, ApiKey, i16)) {
+    for api in ApiKey::iter() {
+        for direction in [Direction::Request, Direction::Response] {
+            for version in storm::versions(direction, api as i16) {
+                each(direction, api, version);
+            }
+        }
+    }
+}
+
+#[test]
+fn valid_bodies_of_every_version_are_walked_to_their_end_and_read_by_the_library() {
+    let mut random = Rng::with_seed(1);
+    messages(|direction, api, version| {
+        for _ in 0..20 {
+            let body = storm::valid_body(direction, api as i16, version, false, &mut random);
+            let told = format!("{direction:?} {api:?} {version}: {body:02x?}");
+            let walked = storm::walk(direction, api, version, &body);
+            assert!(walked.is_ok(), "{walked:?}: {told}");
+            let rewritten = storm::rewritten(direction, api, version, &body);
+            assert!(matches!(rewritten, Ok(Ok(_))), "{rewritten:?}: {told}");
+        }
+    });
+}
+
+#[test]
+fn no_proper_part_of_a_body_is_a_body() {
+    let mut random = Rng::with_seed(2);
+    messages(|direction, api, version| {
+        let body = storm::valid_body(direction, api as i16, version, false, &mut random);
+        for end in 0..body.len().min(300) {
+            let walked = storm::walk(direction, api, version, &body[..end]);
+            assert!(walked.is_err(), "{direction:?} {api:?} {version}, {end} of {}", body.len());
+        }
+    });
+}
+
+#[test]
+fn a_storm_of_frames_neither_panics_nor_takes_more_memory_than_promised() {
+    let mut report = storm::Report::default();
+    storm::run(3, 0, 200_000, &mut report);
+    assert!(report.taken > 50_000 && report.refused > 50_000, "{report:?}");
+}
