@@ -102,3 +102,52 @@ fn version_of_answer(api: ApiKey, version: i16, body: &[u8]) -> i16 {
     let unsupported = model::ErrorCode::UnsupportedVersion.code().to_be_bytes();
     if matches!(api, ApiKey::ApiVersions) && body.starts_with(&unsupported) { 0 } else { version }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{ResponseError, decode_response, encode_request};
+    use crate::api::ApiKey;
+    use crate::bounds::BoundsError;
+    use crate::header::RequestHeader;
+    use crate::messages::{HeartbeatRequest, MetadataRequest, RequestKind, text};
+    use crate::{frame, request};
+
+    #[test]
+    fn what_a_client_writes_a_node_reads() {
+        let asked: RequestKind = MetadataRequest::default().with_topics(Some(Vec::new())).into();
+        for version in 0..=13 {
+            let mut out = Vec::new();
+            encode_request(7, Some(&text("me")), ApiKey::Metadata, version, &asked, &mut out)
+                .expect("the message fits every version");
+            let length = out.first_chunk().map(|&length| frame::length(length, 1 << 20));
+            assert_eq!(length, Some(Ok(out.len() - frame::LENGTH_BYTES)));
+            let mut frame = Bytes::from(out).slice(frame::LENGTH_BYTES..);
+            let header = RequestHeader::decode(&mut frame).expect("a header");
+            assert_eq!((header.correlation_id, header.client_id.as_deref()), (7, Some("me")));
+            let read = request::decode(&header, frame).expect("a request");
+            assert_eq!(request::api_of(&read), Some(ApiKey::Metadata));
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_written_too() {
+        let mut out = Vec::new();
+        let rare = HeartbeatRequest::default().into();
+        encode_request(1, None, ApiKey::Heartbeat, 4, &rare, &mut out).expect("the library's own way");
+        assert!(out.len() > frame::LENGTH_BYTES);
+    }
+
+    #[test]
+    fn a_peers_lies_are_refused_like_a_clients() {
+        // Correlation id, throttle time, then more brokers than there are bytes.
+        let frame = Bytes::from_static(&[0, 0, 0, 1, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]);
+        let refused = decode_response(ApiKey::Metadata, 3, frame);
+        let lie = matches!(
+            &refused,
+            Err(ResponseError::Bounds { source: BoundsError::Elements { field: "brokers", .. }, .. })
+        );
+        assert!(lie, "{refused:?}");
+    }
+}

@@ -90,3 +90,50 @@ pub fn decode(header: &RequestHeader, mut body: Bytes) -> Result<RequestKind, Re
         reason: format!("{error:#}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{RequestError, admit, decode};
+    use crate::api::{ApiKey, ListenerKind, quorum};
+    use crate::bounds::BoundsError;
+    use crate::header::RequestHeader;
+    use crate::messages::RequestKind;
+
+    fn header(api_key: i16, api_version: i16) -> RequestHeader {
+        RequestHeader { api_key, api_version, correlation_id: 1, client_id: None }
+    }
+
+    #[test]
+    fn only_what_the_listener_serves_is_admitted() {
+        let check = |api_key: i16, version: i16, listener: ListenerKind, refused: Option<RequestError>| {
+            assert_eq!(admit(&header(api_key, version), listener).err(), refused, "{api_key} {version}");
+        };
+        let unknown = |api_key, listener| Some(RequestError::UnknownApi { api_key, listener });
+        use ListenerKind::{Broker, Controller};
+        let (produce, envelope) = (ApiKey::Produce as i16, ApiKey::Envelope as i16);
+        check(produce, 13, Broker, None);
+        check(produce, 13, Controller, unknown(produce, Controller));
+        check(envelope, 0, Controller, None);
+        check(envelope, 0, Broker, unknown(envelope, Broker));
+        check(-1, 0, Broker, unknown(-1, Broker));
+        check(quorum::VOTE, 0, Controller, unknown(quorum::VOTE, Controller));
+        let old = RequestError::UnsupportedVersion { api_key: produce, version: 2, min: 3, max: 13 };
+        check(produce, 2, Broker, Some(old));
+    }
+
+    #[test]
+    fn a_body_is_walked_before_it_is_decoded() {
+        let metadata = header(ApiKey::Metadata as i16, 1);
+        let body = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff]);
+        let refused = decode(&metadata, body).expect_err("two thousand million topics in no bytes");
+        assert!(matches!(refused, RequestError::Bounds { source: BoundsError::Elements { .. }, .. }));
+        assert_eq!(
+            refused.to_string(),
+            "Metadata version 1: topics claims 2147483647 elements; 0 bytes are left and at most 1000000 are accepted"
+        );
+        let taken = decode(&metadata, Bytes::from_static(&[0xff; 4]));
+        assert!(matches!(taken, Ok(RequestKind::Metadata(request)) if request.topics.is_none()));
+    }
+}

@@ -73,3 +73,35 @@ pub fn unsupported_api_versions(correlation_id: i32, listener: ListenerKind, out
     encode(correlation_id, ApiKey::ApiVersions, 0, &response.into(), out)
         .expect("a short list of numbers fits any version");
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::ErrorCode;
+
+    use super::{EncodeError, encode, unsupported_api_versions};
+    use crate::api::{ApiKey, ListenerKind, advertised};
+    use crate::client::decode_response;
+    use crate::messages::{ElectLeadersResponse, ResponseKind};
+
+    #[test]
+    fn a_client_from_the_future_is_told_what_is_served() {
+        let mut frame = Vec::new();
+        unsupported_api_versions(9, ListenerKind::Broker, &mut frame);
+        // It asked in a version of which nothing is known but that the header has no tags.
+        let (id, response) =
+            decode_response(ApiKey::ApiVersions, 4, Bytes::from(frame).slice(4..)).expect("version 0");
+        let ResponseKind::ApiVersions(response) = response else { panic!("{response:?}") };
+        assert_eq!((id, response.error_code), (9, ErrorCode::UnsupportedVersion.code()));
+        assert_eq!(response.api_keys.len(), advertised(ListenerKind::Broker).count());
+    }
+
+    #[test]
+    fn what_a_version_has_no_room_for_is_an_error_and_leaves_nothing_behind() {
+        let mut out = b"before".to_vec();
+        let response = ElectLeadersResponse::default().with_error_code(41).into();
+        let refused = encode(1, ApiKey::ElectLeaders, 0, &response, &mut out);
+        assert!(matches!(refused, Err(EncodeError::Message { version: 0, .. })), "{refused:?}");
+        assert_eq!(out, b"before");
+    }
+}

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use kastle_wire::api::ApiKey;
 use kastle_wire::bounds::{self, BoundsError};
 use kastle_wire::header::RequestHeader;
-use kastle_wire::messages::{RequestKind, ResponseKind};
+use kastle_wire::messages::RequestKind;
 use kastle_wire::{client, request};
 
 pub use writer::{valid_body, versions};
@@ -228,28 +228,6 @@ fn take_response(api: ApiKey, version: i16, frame: Bytes) -> Result<usize, Strin
     };
     let taken = client::decode_response(api, version, frame).map_err(|error| error.to_string());
     taken.map(|_| memory.unwrap_or(ERROR_BYTES_MAX))
-}
-
-/// Writes what the library read, and says whether the walk accepts the library's bytes.
-pub fn rewritten(
-    direction: Direction,
-    api: ApiKey,
-    version: i16,
-    body: &[u8],
-) -> Result<Result<usize, BoundsError>, String> {
-    let mut bytes = Bytes::copy_from_slice(body);
-    let mut out = bytes::BytesMut::new();
-    let told = |error| format!("{error:#}");
-    match direction {
-        Direction::Request => RequestKind::decode(api, &mut bytes, version)
-            .and_then(|message| message.encode(&mut out, version))
-            .map_err(told)?,
-        Direction::Response => ResponseKind::decode(api, &mut bytes, version)
-            .and_then(|message| message.encode(&mut out, version))
-            .map_err(told)?,
-    }
-    assert!(bytes.is_empty(), "the library left {} bytes", bytes.len());
-    Ok(walk(direction, api, version, &out))
 }
 
 /// The walk over a body of either direction.
