@@ -1,1 +1,18 @@
-//! Generated codecs: metadata records, control records, quorum state, and the quorum's own RPCs.
+//! Generated codecs: metadata records, control records, and the quorum's own RPCs.
+//!
+//! The facts are in `proto/*.schema` and `proto/quorum.proto`; `build/` turns them into Rust;
+//! `codec` holds what every record's codec shares. Nothing here knows what a record is for.
+//!
+//! Decoding trusts no length: memory follows the bytes that are there, never a count they claim.
+
+pub mod codec;
+pub mod control;
+pub mod metadata;
+
+pub use codec::{DecodeError, EncodeError, Float64, Message};
+
+/// What the quorum's voters say to each other: `proto/quorum.proto`.
+#[allow(clippy::all, missing_docs)]
+pub mod quorum {
+    include!(concat!(env!("OUT_DIR"), "/kastle.quorum.rs"));
+}
