@@ -47,7 +47,7 @@ pub enum BoundsError {
         version: i16,
     },
     /// The body ends inside a field.
-    #[error("{field} takes {needed} bytes, {left} are left")]
+    #[error("{needed} bytes are needed from {field} on, {left} are left")]
     Truncated {
         /// The field.
         field: &'static str,

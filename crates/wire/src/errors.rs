@@ -2,7 +2,8 @@
 //!
 //! Some responses have one error code at their head, some one an item, some
 //! both; a node that cannot serve a request must still answer each item of it,
-//! or the client waits for items that never come.
+//! or the client waits for items that never come. `tests/bounds.rs` asks every
+//! served version for one.
 
 use model::ErrorCode;
 
@@ -294,86 +295,5 @@ impl Answer {
                 .with_name(Some(topic.name.clone()))
         });
         DescribeTopicPartitionsResponse::default().with_topics(topics.collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use model::ErrorCode;
-
-    use super::respond;
-    use crate::api::SERVED;
-    use crate::client::decode_response;
-    use crate::messages::*;
-    use crate::response;
-
-    /// One of everything a request can name.
-    fn populated(kind: RequestKind) -> RequestKind {
-        match kind {
-            RequestKind::DeleteTopics(request) => request
-                .with_topic_names(vec![topic("t")])
-                .with_topics(vec![delete_topics_request::DeleteTopicState::default().with_name(None)])
-                .into(),
-            RequestKind::Metadata(request) => request
-                .with_topics(Some(vec![metadata_request::MetadataRequestTopic::default().with_name(None)]))
-                .into(),
-            RequestKind::ElectLeaders(request) => request
-                .with_topic_partitions(Some(vec![
-                    elect_leaders_request::TopicPartitions::default().with_partitions(vec![1]),
-                ]))
-                .into(),
-            other => other,
-        }
-    }
-
-    #[test]
-    fn every_served_version_can_answer_with_an_error() {
-        for api in SERVED {
-            for version in api.min..=api.max {
-                let request = populated(default_request(api.key));
-                let response = respond(&request, version, ErrorCode::NotController, Some("not me"))
-                    .unwrap_or_else(|| panic!("{} has no error response", api.name));
-                let mut frame = Vec::new();
-                response::encode(3, api.key, version, &response, &mut frame)
-                    .unwrap_or_else(|error| panic!("{error}"));
-                let read = decode_response(api.key, version, Bytes::from(frame).slice(4..));
-                assert!(matches!(read, Ok((3, _))), "{} {version}: {read:?}", api.name);
-            }
-        }
-    }
-
-    fn default_request(key: ApiKey) -> RequestKind {
-        match key {
-            ApiKey::Produce => ProduceRequest::default().into(),
-            ApiKey::Fetch => FetchRequest::default().into(),
-            ApiKey::ListOffsets => ListOffsetsRequest::default().into(),
-            ApiKey::Metadata => MetadataRequest::default().into(),
-            ApiKey::FindCoordinator => FindCoordinatorRequest::default().into(),
-            ApiKey::ApiVersions => ApiVersionsRequest::default().into(),
-            ApiKey::CreateTopics => CreateTopicsRequest::default().into(),
-            ApiKey::DeleteTopics => DeleteTopicsRequest::default().into(),
-            ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
-            ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::default().into(),
-            ApiKey::DescribeConfigs => DescribeConfigsRequest::default().into(),
-            ApiKey::AlterConfigs => AlterConfigsRequest::default().into(),
-            ApiKey::CreatePartitions => CreatePartitionsRequest::default().into(),
-            ApiKey::ElectLeaders => ElectLeadersRequest::default().into(),
-            ApiKey::IncrementalAlterConfigs => IncrementalAlterConfigsRequest::default().into(),
-            ApiKey::DescribeQuorum => DescribeQuorumRequest::default().into(),
-            ApiKey::AlterPartition => AlterPartitionRequest::default().into(),
-            ApiKey::UpdateFeatures => UpdateFeaturesRequest::default().into(),
-            ApiKey::Envelope => EnvelopeRequest::default().into(),
-            ApiKey::FetchSnapshot => FetchSnapshotRequest::default().into(),
-            ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
-            ApiKey::BrokerRegistration => BrokerRegistrationRequest::default().into(),
-            ApiKey::BrokerHeartbeat => BrokerHeartbeatRequest::default().into(),
-            ApiKey::UnregisterBroker => UnregisterBrokerRequest::default().into(),
-            ApiKey::AllocateProducerIds => AllocateProducerIdsRequest::default().into(),
-            ApiKey::ControllerRegistration => ControllerRegistrationRequest::default().into(),
-            ApiKey::AssignReplicasToDirs => AssignReplicasToDirsRequest::default().into(),
-            ApiKey::DescribeTopicPartitions => DescribeTopicPartitionsRequest::default().into(),
-            other => panic!("{other:?} is served and has no default here"),
-        }
     }
 }

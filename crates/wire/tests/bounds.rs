@@ -7,9 +7,13 @@ mod storm;
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
-use kastle_wire::api::ApiKey;
+use kastle_wire::api::{ApiKey, SERVED};
 use kastle_wire::bounds::BoundsError;
+use kastle_wire::frame::LENGTH_BYTES;
+use kastle_wire::header::RequestHeader;
 use kastle_wire::messages::{RequestKind, ResponseKind};
+use kastle_wire::{client, errors, request, response};
+use model::ErrorCode;
 use storm::Direction;
 
 /// Calls `each` with every message in every version.
@@ -77,4 +81,24 @@ fn a_storm_of_frames_neither_panics_nor_takes_more_memory_than_promised() {
     let mut report = storm::Report::default();
     storm::run(3, 0, 200_000, &mut report);
     assert!(report.taken > 50_000 && report.refused > 50_000, "{report:?}");
+}
+
+#[test]
+fn every_served_request_can_be_refused_in_its_own_shape() {
+    let mut random = Rng::with_seed(4);
+    for api in SERVED {
+        for version in api.min..=api.max {
+            let api_key = api.key as i16;
+            let header = RequestHeader { api_key, api_version: version, correlation_id: 5, client_id: None };
+            let body = storm::valid_body(Direction::Request, api_key, version, false, &mut random);
+            let asked = request::decode(&header, body.into()).expect("a valid body");
+            let refusal = errors::respond(&asked, version, ErrorCode::NotController, Some("not me"));
+            let refusal = refusal.unwrap_or_else(|| panic!("{} has no error response", api.name));
+            let mut frame = Vec::new();
+            let written = response::encode(5, api.key, version, &refusal, &mut frame);
+            assert_eq!(written, Ok(()), "{asked:?}");
+            let read = client::decode_response(api.key, version, Bytes::from(frame).slice(LENGTH_BYTES..));
+            assert!(matches!(read, Ok((5, _))), "{} {version}: {read:?}", api.name);
+        }
+    }
 }

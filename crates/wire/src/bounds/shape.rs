@@ -191,7 +191,7 @@ impl Notation {
             Some(tag) => layout.tagged.push((tag, field)),
             None => {
                 layout.wire_min += wire_min;
-                layout.fields.push(field);
+                push(&mut layout.fields, field);
             }
         }
     }
@@ -223,6 +223,14 @@ impl Notation {
         let rest = self.rest.strip_prefix(character);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
+    }
+}
+
+/// Neighbours of fixed size become one, under the first's name: fewer steps for the walk.
+fn push(fields: &mut Vec<Field>, field: Field) {
+    match (fields.last_mut(), &field.kind) {
+        (Some(Field { kind: Kind::Fixed(before), .. }), Kind::Fixed(size)) => *before += size,
+        _ => fields.push(field),
     }
 }
 
