@@ -5,5 +5,15 @@
 //! and given back.
 
 pub mod disk;
+pub mod epochs;
+pub mod index;
+mod partition;
+pub mod partition_metadata;
+pub mod producers;
+mod segment;
 
 pub use disk::Disk;
+pub use partition::{
+    AppendError, Appended, FileSlice, FoundTimestamp, LeaderRules, Log, LogError, LogOptions, Opening,
+    RecoveryReport, Retention, Unsynced,
+};

@@ -1,0 +1,375 @@
+//! One partition's log: segments on disk, the newest of which grows.
+//!
+//! ```text
+//!  00000000000000000000.log  00000000000000004711.log  00000000000000009000.log
+//!  | oldest segment         | ...                     | active segment        |
+//!  ^ log start (or within)                                    recovery point ^    ^ log end
+//! ```
+//!
+//! A file holds whole batches or the log is cut back to where it does. What lies
+//! below the recovery point was synced; what lies above may go with the power.
+//! After a failed write or sync the log takes no more writes: nobody knows what
+//! the disk holds then.
+
+mod append;
+mod cut;
+mod open;
+mod read;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{ErrorCode, LeaderEpoch, Offset, TopicId};
+use wire::batch::{BatchError, ValidationError};
+
+use crate::disk::{Disk, DiskFile};
+use crate::epochs::{Epochs, EpochsError};
+use crate::producers::{ProducerError, Producers};
+use crate::segment::{Segment, WalkError};
+
+pub use append::{Appended, LeaderRules};
+pub use cut::Retention;
+pub use open::{Opening, RecoveryReport};
+pub use read::{FileSlice, FoundTimestamp};
+
+/// How a log behaves; a topic's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// `segment.bytes`: a segment that would exceed it ends.
+    pub segment_bytes: u32,
+    /// `segment.ms`: an older segment ends.
+    pub segment_age: Duration,
+    /// `index.interval.bytes`: an index entry after so many bytes.
+    pub index_interval_bytes: u32,
+    /// `producer.id.expiration.ms`: silent producers are forgotten.
+    pub producer_expiration: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_age: Duration::from_secs(7 * 24 * 3_600),
+            index_interval_bytes: 4_096,
+            producer_expiration: Duration::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// Why a log cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk said no.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed.
+    #[error("{} takes no more writes since a write or sync failed; restart the node when its disk is sound", .0.display())]
+    Poisoned(PathBuf),
+    /// A file is not what it should be.
+    #[error("{}: {reason}; the file can be removed if another replica holds the partition", .path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An offset the log does not have.
+    #[error("offset {asked} is outside the log, which goes from {start} to {end}")]
+    OutOfRange {
+        /// What was asked for.
+        asked: Offset,
+        /// The first offset.
+        start: Offset,
+        /// The offset after the last.
+        end: Offset,
+    },
+}
+
+impl LogError {
+    /// The code a client sees.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Io { .. } | Self::Poisoned(_) | Self::Damaged { .. } => ErrorCode::KafkaStorageError,
+        }
+    }
+
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+/// Why batches are not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// They are not what the topic accepts.
+    #[error(transparent)]
+    Invalid(#[from] ValidationError),
+    /// Their producer may not write them now.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// A follower's batches do not continue its log.
+    #[error("the batch begins at offset {got}, the log ends at {end}")]
+    Gap {
+        /// The batch's base offset.
+        got: Offset,
+        /// The log's end.
+        end: Offset,
+    },
+    /// A produce request holds one batch a partition.
+    #[error("a produce request holds exactly one batch a partition")]
+    NotOneBatch,
+    /// The log itself.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl AppendError {
+    /// The code a producer sees.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(error) => error.code(),
+            Self::Producer(error) => error.code(),
+            Self::Gap { .. } => ErrorCode::CorruptMessage,
+            Self::NotOneBatch => ErrorCode::InvalidRecord,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+impl From<BatchError> for AppendError {
+    fn from(error: BatchError) -> Self {
+        Self::Invalid(error.into())
+    }
+}
+
+/// A partition's log. One owner at a time; what must not wait for a lock is handed out as a file slice.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: LogOptions,
+    topic_id: Option<TopicId>,
+    /// Oldest first; never empty.
+    segments: Vec<Segment>,
+    /// The first offset that is served; what lies below waits for its segment to go.
+    start: Offset,
+    end: Offset,
+    recovery_point: Offset,
+    epochs: Epochs,
+    producers: Producers,
+    poisoned: bool,
+}
+
+/// A file to sync so that everything below `end` becomes durable; done without holding the log.
+pub struct Unsynced {
+    /// The segments' files, oldest first.
+    files: Vec<Arc<dyn DiskFile>>,
+    /// The log's end when this was taken.
+    end: Offset,
+}
+
+impl Unsynced {
+    /// Syncs. Tell the log about the outcome with [`Log::note_synced`].
+    pub fn sync(&self) -> io::Result<Offset> {
+        self.files.iter().try_for_each(|file| file.sync())?;
+        Ok(self.end)
+    }
+}
+
+impl Log {
+    /// The first offset that can be read.
+    pub fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// The offset that the next record gets.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Everything below survives a power cut.
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The topic it belongs to, as `partition.metadata` says.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id
+    }
+
+    /// Bytes of all its batches.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.size)).sum()
+    }
+
+    /// The producers that wrote to it.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// Takes new settings, from the next batch on.
+    pub fn set_options(&mut self, options: LogOptions) {
+        self.options = options;
+    }
+
+    /// The epoch of the newest record, or of the newest leader that has begun.
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.last()
+    }
+
+    /// The epoch of the last record, which a follower names in its fetches (KIP-595).
+    pub fn last_fetched_epoch(&self) -> Option<LeaderEpoch> {
+        (self.end > self.start).then(|| self.epochs.at(Offset::new(self.end.get() - 1))).flatten()
+    }
+
+    /// The newest epoch not above `epoch` and where it ends (KIP-101, KIP-279).
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.epochs.end_of(epoch, self.end)
+    }
+
+    /// A leader's epoch begins at the log's end.
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        self.epochs.begin(epoch, self.end);
+    }
+
+    /// What to sync so that all of the log is durable; `None` when it is.
+    pub fn unsynced(&self) -> Result<Option<Unsynced>, LogError> {
+        self.check_sound()?;
+        if self.recovery_point >= self.end {
+            return Ok(None);
+        }
+        let first = self.segment_index(self.recovery_point);
+        let open = |segment: &Segment| {
+            segment
+                .file(self.disk.as_ref(), &self.dir)
+                .map_err(LogError::io("open", &segment.path(&self.dir)))
+        };
+        let files = self.segments[first..].iter().filter(|segment| segment.size > 0).map(open);
+        Ok(Some(Unsynced { files: files.collect::<Result<_, _>>()?, end: self.end }))
+    }
+
+    /// A sync that began when the log ended at `synced` has succeeded, or failed: then the log is
+    /// poisoned, because a later sync may succeed without having written what this one lost.
+    pub fn note_synced(&mut self, synced: io::Result<Offset>) -> Result<(), LogError> {
+        let end = synced.map_err(|source| {
+            self.poisoned = true;
+            LogError::Io { doing: "sync", path: self.dir.clone(), source }
+        })?;
+        // A truncation may have come between.
+        self.recovery_point = self.recovery_point.max(end.min(self.end));
+        Ok(())
+    }
+
+    /// Makes everything durable: batches, indexes, epochs. Names too, when segments were made.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        if let Some(unsynced) = self.unsynced()? {
+            let synced = unsynced.sync();
+            self.note_synced(synced)?;
+            self.poison_on(|log| log.disk.sync_dir(&log.dir), "sync")?;
+        }
+        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        let last = self.segments.len() - 1;
+        self.poison_on(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, false), "write")
+    }
+
+    /// Flushes and leaves everything so that the next start need not read the log.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        let last = self.segments.len() - 1;
+        self.poison_on(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true), "write")?;
+        if self.end > Offset::ZERO && !self.producers.is_empty() {
+            self.write_producer_snapshot()?;
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// Closes files and drops indexes that can be had again: for a log that was idle for a while.
+    pub fn release(&mut self) {
+        for segment in &mut self.segments {
+            segment.close_file();
+        }
+        let older = self.segments.len() - 1;
+        self.segments[..older].iter_mut().for_each(Segment::unload_indexes);
+    }
+
+    /// Forgets producers that were silent for too long.
+    pub fn expire_producers(&mut self, now: model::Timestamp) {
+        self.producers.expire(now, self.options.producer_expiration);
+    }
+
+    fn check_sound(&self) -> Result<(), LogError> {
+        if self.poisoned { Err(LogError::Poisoned(self.dir.clone())) } else { Ok(()) }
+    }
+
+    fn poison_on<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> io::Result<T>,
+        doing: &'static str,
+    ) -> Result<T, LogError> {
+        act(self).map_err(|source| {
+            self.poisoned = true;
+            LogError::Io { doing, path: self.dir.clone(), source }
+        })
+    }
+
+    fn active(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a log has a segment")
+    }
+
+    /// The segment that holds `offset`, or the first.
+    fn segment_index(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    fn damaged(&self, segment: &Segment, error: WalkError) -> LogError {
+        let path = segment.path(&self.dir);
+        match error {
+            WalkError::Io(source) => LogError::Io { doing: "read", path, source },
+            error @ WalkError::Batch { .. } => LogError::Damaged { path, reason: error.to_string() },
+        }
+    }
+
+    /// What holds between any two calls.
+    fn check(&self) {
+        let last = self.segments.last().expect("a log has a segment");
+        assert!(self.start <= self.end, "{}: the log starts behind its end", self.dir.display());
+        assert!(
+            last.base <= self.end,
+            "{}: the active segment begins behind the log's end",
+            self.dir.display()
+        );
+        assert!(self.recovery_point <= self.end, "{}: more is durable than there is", self.dir.display());
+        assert!(
+            self.segments[0].base <= self.start,
+            "{}: the log's start has no segment",
+            self.dir.display()
+        );
+    }
+}
+
+impl From<EpochsError> for io::Error {
+    fn from(error: EpochsError) -> Self {
+        match error {
+            EpochsError::Io(error) => error,
+            error @ EpochsError::Malformed { .. } => Self::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Appends: a leader's, which assigns offsets, and a follower's, which takes them as they are.
+
+use std::io;
+
+use model::{LeaderEpoch, Offset, Timestamp};
+use wire::batch::{BatchHeader, BatchRef, Batches, Rules, patch, validate};
+
+use crate::partition::{AppendError, Log, LogError};
+use crate::segment::Segment;
+
+/// What a leader asks of a client's batch.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaderRules {
+    /// What the batch itself must fulfil.
+    pub batch: Rules,
+    /// `message.timestamp.type=LogAppendTime`: the leader's clock is the records' time.
+    pub log_append_time: bool,
+}
+
+/// Where batches went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub first: Offset,
+    /// Offset of the last record.
+    pub last: Offset,
+    /// The time the leader gave the records, where the topic says so.
+    pub log_append_time: Option<Timestamp>,
+    /// They were in the log already: an idempotent producer sent them again.
+    pub is_duplicate: bool,
+}
+
+impl Log {
+    /// Appends one client's batch at the log's end. Base offset, epoch and, where the topic says
+    /// so, the time are written into `batch`; its other bytes stay the producer's.
+    pub fn append_as_leader(
+        &mut self,
+        batch: &mut [u8],
+        epoch: LeaderEpoch,
+        now: Timestamp,
+        rules: &LeaderRules,
+    ) -> Result<Appended, AppendError> {
+        self.check_sound()?;
+        let valid = validate(batch, &rules.batch)?;
+        if valid.header.size_bytes != batch.len() {
+            return Err(AppendError::NotOneBatch);
+        }
+        let log_append_time = rules.log_append_time.then_some(now);
+        if let Some(written) = self.producers.judge(&valid.header)? {
+            let log_append_time = rules.log_append_time.then_some(written.timestamp);
+            let (first, last) = (written.first_offset, written.last_offset);
+            return Ok(Appended { first, last, log_append_time, is_duplicate: true });
+        }
+        patch::place(batch, self.end, epoch);
+        if rules.log_append_time {
+            patch::stamp(batch, now);
+        }
+        let header = BatchHeader::parse(batch)?;
+        let first = self.end;
+        self.write(batch, &[header], now)?;
+        self.check();
+        Ok(Appended { first, last: header.last_offset(), log_append_time, is_duplicate: false })
+    }
+
+    /// Appends what a leader sent: whole batches that continue this log, with the leader's offsets
+    /// and epochs. A partial batch at the end is left out. `None` when there was no whole one.
+    pub fn append_as_follower(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Appended>, AppendError> {
+        self.check_sound()?;
+        let (headers, len) = self.check_continues(bytes)?;
+        let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return Ok(None) };
+        // Compaction at the leader may leave gaps, so the first may begin behind our end.
+        let appended = Appended {
+            first: first.base_offset,
+            last: last.last_offset(),
+            log_append_time: None,
+            is_duplicate: false,
+        };
+        self.write(&bytes[..len], &headers, now)?;
+        self.check();
+        Ok(Some(appended))
+    }
+
+    /// The headers of the whole batches in `bytes`, each with a right CRC and behind the one before.
+    fn check_continues(&self, bytes: &[u8]) -> Result<(Vec<BatchHeader>, usize), AppendError> {
+        let mut end = self.end;
+        let mut len = 0;
+        let mut headers = Vec::new();
+        for batch in Batches::new(bytes) {
+            let batch: BatchRef<'_> = match batch {
+                Ok(batch) => batch,
+                Err(wire::batch::BatchError::Partial { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            batch.check_crc()?;
+            if batch.header.base_offset < end {
+                return Err(AppendError::Gap { got: batch.header.base_offset, end });
+            }
+            end = batch.header.next_offset();
+            len += batch.bytes().len();
+            headers.push(batch.header);
+        }
+        Ok((headers, len))
+    }
+
+    /// Writes batches that belong at the end, in one segment.
+    fn write(&mut self, bytes: &[u8], headers: &[BatchHeader], now: Timestamp) -> Result<(), LogError> {
+        let last = headers.last().expect("something to write");
+        if self.must_roll(bytes.len(), last, now) {
+            self.roll(headers[0].base_offset)?;
+        }
+        self.write_bytes(bytes)?;
+        let interval = self.options.index_interval_bytes;
+        for header in headers {
+            self.epochs.begin(header.leader_epoch, header.base_offset);
+            self.producers.note(header);
+            let segment = self.active();
+            segment.begun_at.get_or_insert(now);
+            segment.note(header, header.max_timestamp, interval);
+        }
+        self.end = last.next_offset();
+        Ok(())
+    }
+
+    /// A failed write leaves the file as it was, or the log poisoned.
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let segment = self.segments.last().expect("a log has a segment");
+        let path = segment.path(&self.dir);
+        let file = segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("open", &path))?;
+        let position = u64::from(segment.size);
+        let Err(source) = file.write_at(bytes, position) else { return Ok(()) };
+        // A full disk wrote a part at most, and can be had again; anything else cannot be trusted.
+        let restored = source.kind() == io::ErrorKind::StorageFull && file.truncate(position).is_ok();
+        self.poisoned |= !restored;
+        Err(LogError::Io { doing: "append to", path, source })
+    }
+
+    fn must_roll(&self, bytes: usize, last: &BatchHeader, now: Timestamp) -> bool {
+        let segment = self.segments.last().expect("a log has a segment");
+        if segment.size == 0 {
+            // An empty segment rolls only when its offsets would not fit its index.
+            return last.last_offset().since(segment.base) > i64::from(i32::MAX);
+        }
+        let age = segment.begun_at.map_or(0, |begun| now.get().saturating_sub(begun.get()));
+        segment.size as usize + bytes > self.options.segment_bytes as usize
+            || u128::try_from(age).unwrap_or(0) > self.options.segment_age.as_millis()
+            || last.last_offset().since(segment.base) > i64::from(i32::MAX)
+    }
+
+    /// Ends the active segment and begins one at `base`, the offset of the next batch.
+    pub(super) fn roll(&mut self, base: Offset) -> Result<(), LogError> {
+        if self.segments.last().is_some_and(|active| active.size == 0) {
+            // Nothing was written to it: it makes way.
+            let empty = self.segments.pop().expect("just seen");
+            self.poison_on(|log| empty.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        } else {
+            self.poison_on(
+                |log| {
+                    let disk = log.disk.clone();
+                    let dir = log.dir.clone();
+                    log.active().persist_indexes(disk.as_ref(), &dir, true)
+                },
+                "write",
+            )?;
+            self.write_producer_snapshot()?;
+        }
+        let segment = Segment::new(base, 0);
+        let path = segment.path(&self.dir);
+        segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("create", &path))?;
+        self.segments.push(segment);
+        Ok(())
+    }
+}

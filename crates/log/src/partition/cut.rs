@@ -1,0 +1,183 @@
+//! Where a log is cut: its end by truncation, its beginning by retention.
+
+use std::time::Duration;
+
+use model::{Offset, Timestamp};
+
+use crate::partition::{Log, LogError};
+use crate::segment::{Segment, Walk, file_name};
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// `retention.ms`: a segment whose newest record is older goes.
+    pub age: Option<Duration>,
+    /// `retention.bytes`: the oldest segments go while the rest is at least as large.
+    pub bytes: Option<u64>,
+}
+
+/// The suffix of a producer snapshot.
+pub(super) const SNAPSHOT_SUFFIX: &str = ".snapshot";
+
+impl Log {
+    /// Cuts the log so that it ends at `end`, or at the start of the batch that holds `end`.
+    /// Cutting behind the end changes nothing.
+    pub fn truncate_to(&mut self, end: Offset) -> Result<(), LogError> {
+        if end >= self.end {
+            return Ok(());
+        }
+        self.check_sound()?;
+        if end <= self.segments[0].base {
+            return self.restart_at(end.max(self.start));
+        }
+        let index = self.segment_index(end);
+        // Newest first: a crash in between leaves a log without a gap.
+        while self.segments.len() > index + 1 {
+            let segment = self.segments.pop().expect("more than one");
+            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        }
+        self.truncate_active(end)?;
+        self.recovery_point = self.recovery_point.min(self.end);
+        self.start = self.start.min(self.end);
+        self.epochs.truncate_end(self.end);
+        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
+        self.reload_producers()?;
+        self.check();
+        Ok(())
+    }
+
+    /// Throws everything away and begins again at `start`: a follower so far behind that the
+    /// leader has no record of where it was.
+    pub fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
+        self.check_sound()?;
+        while let Some(segment) = self.segments.pop() {
+            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        }
+        let segment = Segment::new(start, 0);
+        let path = segment.path(&self.dir);
+        let made = segment.file(self.disk.as_ref(), &self.dir);
+        self.segments.push(segment);
+        made.map_err(LogError::io("create", &path))?;
+        (self.start, self.end, self.recovery_point) = (start, start, start);
+        self.epochs.clear();
+        self.producers = Default::default();
+        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.remove_snapshots(|_, _| true)?;
+        self.check();
+        Ok(())
+    }
+
+    /// The log serves nothing below `start` any more (DeleteRecords, or the leader said so).
+    pub fn advance_start(&mut self, start: Offset) -> Result<(), LogError> {
+        if start <= self.start {
+            return Ok(());
+        }
+        if start > self.end {
+            return Err(LogError::OutOfRange { asked: start, start: self.start, end: self.end });
+        }
+        self.start = start;
+        self.epochs.truncate_start(start);
+        self.remove_segments_before_start()
+    }
+
+    /// Deletes whole segments that retention lets go, none that reaches above `committed`.
+    /// Says how many.
+    pub fn retain(
+        &mut self,
+        retention: &Retention,
+        now: Timestamp,
+        committed: Offset,
+    ) -> Result<usize, LogError> {
+        self.check_sound()?;
+        let mut start = self.start;
+        let mut size = self.size_bytes();
+        for index in 0..self.segments.len() {
+            self.load_indexes(index)?;
+            let segment = &self.segments[index];
+            let end = self.segments.get(index + 1).map_or(self.end, |next| next.base);
+            let too_large =
+                retention.bytes.is_some_and(|bytes| size.saturating_sub(u64::from(segment.size)) >= bytes);
+            if segment.size == 0 || end > committed || !(too_large || is_older(segment, retention, now)) {
+                break;
+            }
+            size -= u64::from(segment.size);
+            start = end;
+        }
+        let before = self.segments.len();
+        if start > self.start {
+            if start == self.end && self.segments[before - 1].size > 0 {
+                self.roll(self.end)?;
+            }
+            let rolled = self.segments.len();
+            self.advance_start(start)?;
+            return Ok(rolled - self.segments.len());
+        }
+        Ok(0)
+    }
+
+    fn remove_segments_before_start(&mut self) -> Result<(), LogError> {
+        while self.segments.len() > 1 && self.segments[1].base <= self.start {
+            let segment = self.segments.remove(0);
+            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+            let snapshot = self.dir.join(file_name(segment.base, SNAPSHOT_SUFFIX));
+            self.poison_on(
+                |log| if log.disk.exists(&snapshot)? { log.disk.remove_file(&snapshot) } else { Ok(()) },
+                "remove a snapshot of",
+            )?;
+        }
+        self.recovery_point = self.recovery_point.max(self.segments[0].base.min(self.end));
+        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.check();
+        Ok(())
+    }
+
+    /// Cuts the last segment before the first batch that reaches `end`.
+    fn truncate_active(&mut self, end: Offset) -> Result<(), LogError> {
+        let index = self.segments.len() - 1;
+        self.load_indexes(index)?;
+        let file = self.file_of(index)?;
+        let segment = &self.segments[index];
+        let mut cut = segment.size;
+        let mut new_end = segment.base;
+        let mut walk = Walk::new(file.clone(), segment.floor_position(end), segment.size);
+        while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
+            if placed.header.next_offset() > end {
+                cut = placed.position;
+                // Below `end` there may be a gap; the log ends where it was told unless a batch spans it.
+                new_end = end.min(placed.header.base_offset);
+                break;
+            }
+        }
+        self.poison_on(|_| file.truncate(u64::from(cut)), "truncate")?;
+        let segment = self.active();
+        segment.truncate_indexes(cut);
+        segment.size = cut;
+        self.end = new_end;
+        self.rescan_newest(index)
+    }
+
+    /// Looks up the newest timestamp again behind the last index entry.
+    pub(super) fn rescan_newest(&mut self, index: usize) -> Result<(), LogError> {
+        let file = self.file_of(index)?;
+        let segment = &self.segments[index];
+        let mut newest = segment.newest;
+        let mut walk = Walk::new(file, segment.last_indexed_position(), segment.size);
+        while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
+            let timestamp = placed.header.max_timestamp;
+            if newest.is_none_or(|known| timestamp > known.timestamp) {
+                let offset =
+                    u32::try_from(placed.header.last_offset().since(segment.base)).unwrap_or(u32::MAX);
+                newest = Some(crate::index::TimeEntry { timestamp, offset });
+            }
+        }
+        self.segments[index].newest = newest;
+        Ok(())
+    }
+}
+
+fn is_older(segment: &Segment, retention: &Retention, now: Timestamp) -> bool {
+    let (Some(age), Some(newest)) = (retention.age, segment.newest) else { return false };
+    let age_max = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    now.get().saturating_sub(newest.timestamp.get()) > age_max
+}

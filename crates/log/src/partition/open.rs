@@ -1,0 +1,325 @@
+//! How a log is opened: trusted after a clean stop, looked through after any other.
+//!
+//! After an unclean stop everything behind the recovery point is read and its CRCs
+//! are checked; at the first thing that is no whole batch the log is cut, and
+//! later segments go. Indexes, epochs and producers behind that point are built anew.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::{Offset, TopicId};
+use wire::batch::BatchRef;
+
+use crate::disk::{Disk, OpenMode, read_file};
+use crate::epochs::Epochs;
+use crate::partition::cut::SNAPSHOT_SUFFIX;
+use crate::partition::read::FileSlice;
+use crate::partition::{Log, LogError, LogOptions};
+use crate::partition_metadata;
+use crate::producers::Producers;
+use crate::segment::{LOG_SUFFIX, Placed, Segment, Walk, file_name, parse_name};
+
+/// What is known before the log is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// The node stopped in order: sizes and indexes can be trusted.
+    pub is_clean: bool,
+    /// `recovery-point-offset-checkpoint`: everything below was synced.
+    pub recovery_point: Offset,
+    /// `log-start-offset-checkpoint`: nothing below is served.
+    pub start: Offset,
+}
+
+/// What recovery cut away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The file that was cut.
+    pub path: PathBuf,
+    /// Where.
+    pub position: u64,
+    /// How many bytes went, those of later segments included.
+    pub bytes: u64,
+    /// What was wrong there.
+    pub reason: String,
+}
+
+/// A partition has at most as many producers as fit; an entry takes 46 bytes.
+const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+
+impl Log {
+    /// Makes the log of a new replica. Nothing is synced: until the first flush it can be made again.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: LogOptions,
+        topic_id: Option<TopicId>,
+    ) -> Result<Self, LogError> {
+        disk.create_dir_all(&dir).map_err(LogError::io("create", &dir))?;
+        if let Some(id) = topic_id {
+            partition_metadata::write(disk.as_ref(), &dir, id).map_err(LogError::io("write", &dir))?;
+        }
+        Ok(Self::empty(disk, dir, options, topic_id))
+    }
+
+    /// Opens the log in `dir`.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: LogOptions,
+        opening: Opening,
+    ) -> Result<(Self, Option<RecoveryReport>), LogError> {
+        let names = disk.list(&dir).map_err(LogError::io("list", &dir))?;
+        let topic_id = partition_metadata::read(disk.as_ref(), &dir, &names)?;
+        let mut log = Self::empty(disk, dir, options, topic_id);
+        log.epochs = Epochs::load(log.disk.as_ref(), &log.dir)
+            .map_err(io::Error::from)
+            .map_err(LogError::io("read the leader epochs of", &log.dir))?;
+        let mut segments = Vec::new();
+        for entry in names.iter().filter(|entry| !entry.is_dir) {
+            if let Some(base) = parse_name(&entry.name, LOG_SUFFIX) {
+                segments.push(log.found(base)?);
+            } else if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") {
+                let path = log.dir.join(&entry.name);
+                log.disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+            }
+        }
+        if segments.is_empty() {
+            log.start_at(opening.start);
+            return Ok((log, None));
+        }
+        segments.sort_by_key(|segment: &Segment| segment.base);
+        log.segments = segments;
+        let report = log.settle(opening)?;
+        log.start = opening.start.clamp(log.segments[0].base, log.end);
+        log.reload_producers()?;
+        log.check();
+        Ok((log, report))
+    }
+
+    fn empty(disk: Arc<dyn Disk>, dir: PathBuf, options: LogOptions, topic_id: Option<TopicId>) -> Self {
+        Self {
+            disk,
+            dir,
+            options,
+            topic_id,
+            segments: vec![Segment::new(Offset::ZERO, 0)],
+            start: Offset::ZERO,
+            end: Offset::ZERO,
+            recovery_point: Offset::ZERO,
+            epochs: Epochs::default(),
+            producers: Producers::default(),
+            poisoned: false,
+        }
+    }
+
+    fn start_at(&mut self, start: Offset) {
+        self.segments = vec![Segment::new(start, 0)];
+        (self.start, self.end, self.recovery_point) = (start, start, start);
+    }
+
+    fn found(&self, base: Offset) -> Result<Segment, LogError> {
+        let path = self.dir.join(file_name(base, LOG_SUFFIX));
+        let len = self.disk.file_len(&path).map_err(LogError::io("look at", &path))?;
+        let size = u32::try_from(len).ok().filter(|&size| size <= i32::MAX as u32);
+        let size = size.ok_or_else(|| LogError::Damaged {
+            path,
+            reason: format!("it has {len} bytes, a segment has at most 2 GiB"),
+        })?;
+        Ok(Segment::new(base, size))
+    }
+
+    /// Finds the log's end, cutting what is no whole batch.
+    fn settle(&mut self, opening: Opening) -> Result<Option<RecoveryReport>, LogError> {
+        let last = self.segments.len() - 1;
+        let first = if opening.is_clean { last } else { self.segment_index(opening.recovery_point) };
+        for index in first..=last {
+            self.load_indexes(index)?;
+            let from = if opening.is_clean {
+                self.segments[index].last_indexed_position()
+            } else {
+                self.segments[index].floor_position(opening.recovery_point)
+            };
+            if let Some((position, reason)) = self.scan(index, from, !opening.is_clean)? {
+                let report = self.cut_damage(index, position, reason)?;
+                self.recovery_point = self.end.min(opening.recovery_point);
+                self.epochs.truncate_end(self.end);
+                return Ok(Some(report));
+            }
+        }
+        self.recovery_point = if opening.is_clean { self.end } else { opening.recovery_point.min(self.end) };
+        self.epochs.truncate_end(self.end);
+        Ok(None)
+    }
+
+    /// Reads segment `index` from `position` on and builds what follows from its batches. Says
+    /// where it stops making sense, if it does.
+    fn scan(
+        &mut self,
+        index: usize,
+        position: u32,
+        check_crc: bool,
+    ) -> Result<Option<(u32, String)>, LogError> {
+        let segment = &mut self.segments[index];
+        let size = segment.size;
+        if size == 0 {
+            self.end = self.end.max(segment.base);
+            return Ok(None);
+        }
+        segment.truncate_indexes(position);
+        segment.size = position;
+        let base = segment.base;
+        let file = self.file_of(index)?;
+        let mut walk = Walk::new(file.clone(), position, size);
+        let mut end = if position == 0 { base } else { self.end.max(base) };
+        loop {
+            let placed = match walk.next() {
+                Ok(Some(placed)) => placed,
+                Ok(None) => break,
+                Err(crate::segment::WalkError::Io(source)) => {
+                    let path = self.segments[index].path(&self.dir);
+                    return Err(LogError::Io { doing: "read", path, source });
+                }
+                Err(crate::segment::WalkError::Batch { position, error }) => {
+                    return Ok(Some((position, error.to_string())));
+                }
+            };
+            if let Some(reason) = self.doubt(&file, &placed, end, check_crc)? {
+                return Ok(Some((placed.position, reason)));
+            }
+            let interval = self.options.index_interval_bytes;
+            self.epochs.begin(placed.header.leader_epoch, placed.header.base_offset);
+            self.segments[index].note(&placed.header, placed.header.max_timestamp, interval);
+            end = placed.header.next_offset();
+            self.end = end;
+        }
+        self.end = end.max(self.end);
+        Ok(None)
+    }
+
+    /// Why a batch should not be where it was found.
+    fn doubt(
+        &self,
+        file: &Arc<dyn crate::disk::DiskFile>,
+        placed: &Placed,
+        end: Offset,
+        check_crc: bool,
+    ) -> Result<Option<String>, LogError> {
+        if placed.header.base_offset < end {
+            return Ok(Some(format!("a batch begins at offset {} below {end}", placed.header.base_offset)));
+        }
+        if !check_crc {
+            return Ok(None);
+        }
+        let slice = FileSlice {
+            file: file.clone(),
+            position: u64::from(placed.position),
+            len: placed.header.size_bytes,
+        };
+        let bytes = slice.read().map_err(LogError::io("read", &self.dir))?;
+        let checked = BatchRef::parse(&bytes).and_then(|batch| batch.check_crc());
+        Ok(checked.err().map(|error| error.to_string()))
+    }
+
+    /// Cuts segment `index` at `position` and removes the later ones.
+    fn cut_damage(
+        &mut self,
+        index: usize,
+        position: u32,
+        reason: String,
+    ) -> Result<RecoveryReport, LogError> {
+        let path = self.segments[index].path(&self.dir);
+        let file = self.file_of(index)?;
+        let mut bytes =
+            file.len().map_err(LogError::io("look at", &path))?.saturating_sub(u64::from(position));
+        while self.segments.len() > index + 1 {
+            let later = self.segments.pop().expect("more than one");
+            bytes += u64::from(later.size);
+            later.remove_files(self.disk.as_ref(), &self.dir).map_err(LogError::io("remove", &path))?;
+        }
+        file.truncate(u64::from(position)).map_err(LogError::io("truncate", &path))?;
+        self.segments[index].size = position;
+        self.end = self.end.max(self.segments[index].base);
+        self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
+        Ok(RecoveryReport { path, position: u64::from(position), bytes, reason })
+    }
+
+    /// Builds the producers' state: from the newest snapshot in the log, and the batches behind it.
+    pub(super) fn reload_producers(&mut self) -> Result<(), LogError> {
+        self.producers = Producers::default();
+        if self.size_bytes() == 0 {
+            return Ok(());
+        }
+        let mut from = self.segments[0].base;
+        for snapshot in
+            self.snapshots()?.into_iter().rev().filter(|&offset| offset <= self.end && offset >= from)
+        {
+            let path = self.dir.join(file_name(snapshot, SNAPSHOT_SUFFIX));
+            let bytes = read_file(self.disk.as_ref(), &path, SNAPSHOT_BYTES_MAX)
+                .map_err(LogError::io("read", &path))?;
+            // A damaged one is no loss: an older one and more of the log say the same.
+            if let Ok(producers) = Producers::decode(&bytes) {
+                self.producers = producers;
+                from = snapshot;
+                break;
+            }
+        }
+        self.replay_producers(from)
+    }
+
+    fn replay_producers(&mut self, from: Offset) -> Result<(), LogError> {
+        if from >= self.end {
+            return Ok(());
+        }
+        for index in self.segment_index(from)..self.segments.len() {
+            if self.segments[index].size == 0 {
+                continue;
+            }
+            self.load_indexes(index)?;
+            let file = self.file_of(index)?;
+            let segment = &self.segments[index];
+            let mut walk = Walk::new(file, segment.floor_position(from), segment.size);
+            while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
+                if placed.header.base_offset >= from {
+                    self.producers.note(&placed.header);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the producers' state as of the log's end.
+    pub(super) fn write_producer_snapshot(&mut self) -> Result<(), LogError> {
+        let path = self.dir.join(file_name(self.end, SNAPSHOT_SUFFIX));
+        let bytes = self.producers.encode();
+        self.poison_on(
+            |log| {
+                let file = log.disk.open(&path, OpenMode::ReadWrite)?;
+                file.truncate(0)?;
+                file.write_at(&bytes, 0)
+            },
+            "write a producer snapshot of",
+        )
+    }
+
+    /// Removes the producer snapshots that `unwanted` names, given the log's end.
+    pub(super) fn remove_snapshots(
+        &mut self,
+        unwanted: impl Fn(Offset, Offset) -> bool,
+    ) -> Result<(), LogError> {
+        for snapshot in self.snapshots()?.into_iter().filter(|&snapshot| unwanted(snapshot, self.end)) {
+            let path = self.dir.join(file_name(snapshot, SNAPSHOT_SUFFIX));
+            self.disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Result<Vec<Offset>, LogError> {
+        list_snapshots(self.disk.as_ref(), &self.dir).map_err(LogError::io("list", &self.dir))
+    }
+}
+
+fn list_snapshots(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<Offset>> {
+    let names = disk.list(dir)?;
+    Ok(names.iter().filter_map(|entry| parse_name(&entry.name, SNAPSHOT_SUFFIX)).collect())
+}

@@ -1,0 +1,210 @@
+//! Reads: by offset, as a range of a file that can leave by `sendfile`, and by time.
+
+use std::io;
+use std::sync::Arc;
+
+use model::{LeaderEpoch, Offset, Timestamp};
+use wire::batch::BatchRef;
+
+use crate::disk::DiskFile;
+use crate::partition::{Log, LogError};
+use crate::segment::{Placed, Segment, Walk};
+
+/// As much of one batch is decompressed to find a record by its time.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// Whole batches in a file.
+#[derive(Clone)]
+pub struct FileSlice {
+    /// The file; stays readable when its segment is deleted.
+    pub file: Arc<dyn DiskFile>,
+    /// Where the first batch begins.
+    pub position: u64,
+    /// How many bytes the batches take.
+    pub len: usize,
+}
+
+impl FileSlice {
+    /// Reads it into memory.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len];
+        let read = self.file.read_at(&mut bytes, self.position)?;
+        if read < self.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundTimestamp {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// The epoch of its leader.
+    pub epoch: LeaderEpoch,
+}
+
+impl Log {
+    /// The batches from the one that holds `from` on, up to `max_bytes` and to those that end at
+    /// or below `upper`. With `at_least_one` the first comes even if it is larger than `max_bytes`.
+    /// `None` when there is nothing between `from` and `upper`.
+    pub fn read(
+        &mut self,
+        from: Offset,
+        max_bytes: usize,
+        upper: Offset,
+        at_least_one: bool,
+    ) -> Result<Option<FileSlice>, LogError> {
+        if from < self.start || from > self.end {
+            return Err(LogError::OutOfRange { asked: from, start: self.start, end: self.end });
+        }
+        let upper = upper.min(self.end);
+        let mut index = self.segment_index(from);
+        while from < upper && index < self.segments.len() && self.segments[index].base < upper {
+            let (first, file) = match self.find(index, from)? {
+                (Some(first), file) => (first, file),
+                // Compaction may have emptied the rest of the segment.
+                (None, _) => {
+                    index += 1;
+                    continue;
+                }
+            };
+            if first.header.next_offset() > upper {
+                return Ok(None);
+            }
+            let end = self.last_end(index, &file, &first, max_bytes, upper)?;
+            let len = match end - first.position {
+                0 if at_least_one => first.header.size_bytes,
+                len => len as usize,
+            };
+            return Ok((len > 0).then(|| FileSlice { file, position: u64::from(first.position), len }));
+        }
+        Ok(None)
+    }
+
+    /// The first record at or after `timestamp`, by the records' own times.
+    pub fn find_timestamp(&mut self, timestamp: Timestamp) -> Result<Option<FoundTimestamp>, LogError> {
+        for index in 0..self.segments.len() {
+            self.load_indexes(index)?;
+            let segment = &self.segments[index];
+            if segment.size == 0 || segment.newest.is_some_and(|newest| newest.timestamp < timestamp) {
+                continue;
+            }
+            let file = self.file_of(index)?;
+            let mut walk = Walk::new(file.clone(), segment.floor_of_time(timestamp), segment.size);
+            while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
+                if placed.header.max_timestamp >= timestamp
+                    && placed.header.last_offset() >= self.start
+                    && let Some(found) =
+                        self.find_in_batch(segment, &file, &placed, |time| time >= timestamp)?
+                {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the largest timestamp of the log (KIP-734).
+    pub fn find_newest(&mut self) -> Result<Option<FoundTimestamp>, LogError> {
+        for index in 0..self.segments.len() {
+            self.load_indexes(index)?;
+        }
+        let newest =
+            self.segments.iter().filter_map(|segment| segment.newest).map(|entry| entry.timestamp).max();
+        match newest {
+            Some(newest) => self.find_timestamp(newest),
+            None => Ok(None),
+        }
+    }
+
+    /// The batch of segment `index` that holds `from` or comes after it.
+    fn find(&mut self, index: usize, from: Offset) -> Result<(Option<Placed>, Arc<dyn DiskFile>), LogError> {
+        self.load_indexes(index)?;
+        let file = self.file_of(index)?;
+        let segment = &self.segments[index];
+        let mut walk = Walk::new(file.clone(), segment.floor_position(from), segment.size);
+        loop {
+            match walk.next().map_err(|error| self.damaged(segment, error))? {
+                Some(placed) if placed.header.last_offset() < from => {}
+                found => return Ok((found, file)),
+            }
+        }
+    }
+
+    /// The end of the last batch that fits behind `first`.
+    fn last_end(
+        &self,
+        index: usize,
+        file: &Arc<dyn DiskFile>,
+        first: &Placed,
+        max_bytes: usize,
+        upper: Offset,
+    ) -> Result<u32, LogError> {
+        let segment = &self.segments[index];
+        let limit = u32::try_from(max_bytes).unwrap_or(u32::MAX).saturating_add(first.position);
+        let segment_end = self.segments.get(index + 1).map_or(self.end, |next| next.base);
+        if segment.size <= limit && segment_end <= upper {
+            return Ok(segment.size);
+        }
+        // An index entry names the last offset of a batch that begins at its position: all
+        // before it lies below both bounds when the entry does.
+        let below_upper = segment.floor_position(upper);
+        let from = segment.floor_before(limit).min(below_upper).max(first.position);
+        let mut end = from;
+        let mut walk = Walk::new(file.clone(), from, segment.size);
+        while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
+            if placed.end() > limit || placed.header.next_offset() > upper {
+                break;
+            }
+            end = placed.end();
+        }
+        Ok(end)
+    }
+
+    fn find_in_batch(
+        &self,
+        segment: &Segment,
+        file: &Arc<dyn DiskFile>,
+        placed: &Placed,
+        wanted: impl Fn(Timestamp) -> bool,
+    ) -> Result<Option<FoundTimestamp>, LogError> {
+        let path = segment.path(&self.dir);
+        let slice = FileSlice {
+            file: file.clone(),
+            position: u64::from(placed.position),
+            len: placed.header.size_bytes,
+        };
+        let bytes = slice.read().map_err(LogError::io("read", &path))?;
+        let damaged = |reason: String| LogError::Damaged { path: path.clone(), reason };
+        let batch = BatchRef::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let records = batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
+        for record in records.iter() {
+            let record = record.map_err(|error| damaged(error.to_string()))?;
+            if wanted(record.timestamp) && record.offset >= self.start {
+                let epoch = batch.header.leader_epoch;
+                return Ok(Some(FoundTimestamp {
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    epoch,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn load_indexes(&mut self, index: usize) -> Result<(), LogError> {
+        let path = self.segments[index].path(&self.dir);
+        self.segments[index]
+            .load_indexes(self.disk.as_ref(), &self.dir)
+            .map_err(LogError::io("read the index of", &path))
+    }
+
+    pub(super) fn file_of(&self, index: usize) -> Result<Arc<dyn DiskFile>, LogError> {
+        let segment = &self.segments[index];
+        segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("open", &segment.path(&self.dir)))
+    }
+}

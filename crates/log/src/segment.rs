@@ -1,0 +1,292 @@
+//! One segment of a log: a file of batches and its two indexes.
+//!
+//! Only the newest segment grows. Files are opened when they are used and closed
+//! when idle; the indexes of a segment that no longer grows are read on demand.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::{Offset, Timestamp};
+use wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::index::{Index, OffsetEntry, TimeEntry};
+
+/// The suffix of the batches' file.
+pub const LOG_SUFFIX: &str = ".log";
+const INDEX_SUFFIX: &str = ".index";
+const TIME_INDEX_SUFFIX: &str = ".timeindex";
+
+/// A segment.
+pub struct Segment {
+    /// Offset of its first record, its name.
+    pub base: Offset,
+    /// Bytes of whole batches.
+    pub size: u32,
+    /// The largest timestamp and its record; `None` when it has none, or it was not looked up.
+    pub newest: Option<TimeEntry>,
+    /// When its first batch was appended, by the leader's clock; `None` when not known.
+    pub begun_at: Option<Timestamp>,
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
+    offsets: Index<OffsetEntry>,
+    times: Index<TimeEntry>,
+    bytes_since_entry: u32,
+    indexes_loaded: bool,
+}
+
+/// A batch's header and where it stands in its segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// Where the batch begins.
+    pub position: u32,
+    /// Its header.
+    pub header: BatchHeader,
+}
+
+impl Placed {
+    /// Where the next batch begins.
+    pub fn end(&self) -> u32 {
+        self.position + self.header.size_bytes as u32
+    }
+}
+
+/// A segment's files, named by its base offset.
+pub fn file_name(base: Offset, suffix: &str) -> String {
+    format!("{:020}{suffix}", base.get())
+}
+
+/// The base offset that a file name begins with, if it has `suffix`.
+pub fn parse_name(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
+    let is_base = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_base.then(|| digits.parse().ok().map(Offset::new)).flatten()
+}
+
+impl Segment {
+    /// A segment that may have a file of `size` bytes already.
+    pub fn new(base: Offset, size: u32) -> Self {
+        Self {
+            base,
+            size,
+            newest: None,
+            begun_at: None,
+            file: Mutex::new(None),
+            offsets: Index::default(),
+            times: Index::default(),
+            bytes_since_entry: 0,
+            indexes_loaded: size == 0,
+        }
+    }
+
+    /// Its file, opened if need be.
+    pub fn file(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.as_ref() {
+            return Ok(file.clone());
+        }
+        let file = disk.open(&self.path(dir), OpenMode::ReadWrite)?;
+        *open = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Closes the file until it is used again.
+    pub fn close_file(&self) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The path of its batches.
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(file_name(self.base, LOG_SUFFIX))
+    }
+
+    /// Takes note of a batch that was written at the segment's end.
+    pub fn note(&mut self, header: &BatchHeader, newest: Timestamp, index_interval: u32) {
+        let position = self.size;
+        let offset = self.relative(header.last_offset());
+        if self.newest.is_none_or(|known| newest > known.timestamp) {
+            self.newest = Some(TimeEntry { timestamp: newest, offset });
+        }
+        if self.bytes_since_entry > index_interval {
+            self.offsets.push(OffsetEntry { offset, position });
+            if let Some(newest) = self.newest {
+                self.times.push(newest);
+            }
+            self.bytes_since_entry = 0;
+        }
+        let bytes = header.size_bytes as u32;
+        self.bytes_since_entry += bytes;
+        self.size += bytes;
+    }
+
+    /// Reads the indexes, which must fit a segment of this size.
+    pub fn load_indexes(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        if self.indexes_loaded {
+            return Ok(());
+        }
+        let size = self.size;
+        self.offsets = Index::load(disk, &self.index_path(dir), |entry: &OffsetEntry| entry.position < size)?;
+        let last = self.offsets.entries().last().map(|entry| entry.offset);
+        self.times =
+            Index::load(disk, &self.time_index_path(dir), |_: &TimeEntry| last.is_some() || size > 0)?;
+        self.newest = self.times.entries().last().copied().max_by_newest(self.newest);
+        self.indexes_loaded = true;
+        Ok(())
+    }
+
+    /// Forgets the indexes in memory; they are on disk.
+    pub fn unload_indexes(&mut self) {
+        if self.size > 0 {
+            self.offsets = Index::default();
+            self.times = Index::default();
+            self.indexes_loaded = false;
+        }
+    }
+
+    /// Writes what the index files lack. `last` when the segment will not grow any more: the
+    /// time index then ends with the segment's newest record, as Kafka's does.
+    pub fn persist_indexes(&mut self, disk: &dyn Disk, dir: &Path, last: bool) -> io::Result<()> {
+        if let Some(newest) = self.newest.filter(|_| last) {
+            self.times.push(newest);
+        }
+        self.offsets.persist(disk, &self.index_path(dir))?;
+        self.times.persist(disk, &self.time_index_path(dir))
+    }
+
+    /// Drops index entries at and behind `position`, before the segment is cut there or scanned anew.
+    pub fn truncate_indexes(&mut self, position: u32) {
+        self.offsets.truncate(|entry| entry.position < position);
+        let last = self.offsets.entries().last().map_or(0, |entry| entry.offset);
+        self.times.truncate(|entry| entry.offset <= last);
+        self.newest = self.times.entries().last().copied();
+        self.bytes_since_entry = 0;
+    }
+
+    /// Where to begin the search for `offset`: the position of a batch at or before it.
+    pub fn floor_position(&self, offset: Offset) -> u32 {
+        let target = self.relative(offset);
+        self.offsets.floor(|entry| entry.offset <= target).map_or(0, |entry| entry.position)
+    }
+
+    /// The last indexed position not above `position`.
+    pub fn floor_before(&self, position: u32) -> u32 {
+        self.offsets.floor(|entry| entry.position <= position).map_or(0, |entry| entry.position)
+    }
+
+    /// Where to begin the search for the first record at or after `timestamp`.
+    pub fn floor_of_time(&self, timestamp: Timestamp) -> u32 {
+        let entry = self.times.floor(|entry| entry.timestamp < timestamp);
+        entry.map_or(0, |entry| self.floor_position(self.base.plus(i64::from(entry.offset))))
+    }
+
+    /// The offset indexes' last entry, from which a clean segment's tail is read.
+    pub fn last_indexed_position(&self) -> u32 {
+        self.offsets.entries().last().map_or(0, |entry| entry.position)
+    }
+
+    /// Deletes its files.
+    pub fn remove_files(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        self.close_file();
+        for path in [self.path(dir), self.index_path(dir), self.time_index_path(dir)] {
+            match disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn index_path(&self, dir: &Path) -> PathBuf {
+        dir.join(file_name(self.base, INDEX_SUFFIX))
+    }
+
+    fn time_index_path(&self, dir: &Path) -> PathBuf {
+        dir.join(file_name(self.base, TIME_INDEX_SUFFIX))
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.since(self.base)).unwrap_or(if offset < self.base { 0 } else { u32::MAX })
+    }
+}
+
+/// The newer of two, where both are there.
+trait MaxByNewest {
+    fn max_by_newest(self, other: Self) -> Self;
+}
+
+impl MaxByNewest for Option<TimeEntry> {
+    fn max_by_newest(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(a), Some(b)) => Some(if b.timestamp > a.timestamp { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// As much is read ahead when headers are walked.
+const WALK_BYTES: usize = 8 << 10;
+
+/// Walks the headers of a file's batches from a position on; bodies are skipped, not read.
+pub struct Walk {
+    file: Arc<dyn DiskFile>,
+    position: u32,
+    end: u32,
+    buffer: Vec<u8>,
+    buffer_at: u32,
+}
+
+/// Why a walk cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What stands there is no whole batch.
+    #[error("at position {position}: {error}")]
+    Batch {
+        /// Where.
+        position: u32,
+        /// What is wrong.
+        error: BatchError,
+    },
+}
+
+impl Walk {
+    /// Walks from `position`, where a batch begins, to `end`.
+    pub fn new(file: Arc<dyn DiskFile>, position: u32, end: u32) -> Self {
+        Self { file, position, end, buffer: Vec::new(), buffer_at: 0 }
+    }
+
+    /// The next batch's header, `None` at the end. After an error the walk stands still.
+    pub fn next(&mut self) -> Result<Option<Placed>, WalkError> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let position = self.position;
+        let end = self.end;
+        let header =
+            BatchHeader::parse(self.peek()?).map_err(|error| WalkError::Batch { position, error })?;
+        let left = (end - position) as usize;
+        if header.size_bytes > left {
+            let error = BatchError::Partial { needed: header.size_bytes, got: left };
+            return Err(WalkError::Batch { position, error });
+        }
+        self.position += header.size_bytes as u32;
+        Ok(Some(Placed { position, header }))
+    }
+
+    /// The bytes of the header at the current position, as many as there are.
+    fn peek(&mut self) -> io::Result<&[u8]> {
+        let buffered = self.buffer_at..self.buffer_at + self.buffer.len() as u32;
+        let wanted = HEADER_BYTES.min((self.end - self.position) as usize) as u32;
+        if !(buffered.contains(&self.position) && self.position + wanted <= buffered.end) {
+            let len = WALK_BYTES.min((self.end - self.position) as usize);
+            self.buffer.resize(len, 0);
+            let read = self.file.read_at(&mut self.buffer, u64::from(self.position))?;
+            self.buffer.truncate(read);
+            self.buffer_at = self.position;
+        }
+        let from = (self.position - self.buffer_at) as usize;
+        Ok(&self.buffer[from..self.buffer.len().min(from + HEADER_BYTES)])
+    }
+}
