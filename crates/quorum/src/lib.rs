@@ -1,1 +1,36 @@
-//! The metadata quorum: openraft over a Kafka-format log.
+//! The metadata quorum: Raft over a log in Kafka's format.
+//!
+//! A voter opens a [`Quorum`]: it elects, replicates, stores and snapshots
+//! `__cluster_metadata`, and feeds what is committed to a [`StateMachine`]. A node
+//! that only follows opens an [`Observer`], which fetches the same log as any Kafka
+//! broker would. What the records mean is no business of this crate, with one
+//! exception: the level of `metadata.version` decides how they are encoded.
+//!
+//! The only crate that names openraft.
+
+mod describe;
+pub mod format;
+mod level;
+mod machine;
+
+mod options;
+mod quorum;
+mod raft;
+mod snapshot;
+mod status;
+mod store;
+mod transport;
+mod voters;
+
+pub use describe::{QuorumDescription, ReplicaState};
+pub use machine::{CommittedBatch, LoadedSnapshot, StateMachine};
+
+pub use options::{Blocking, QuorumOptions, Tuning, VoterSource};
+pub use quorum::{
+    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, AppendError, OpenError, Quorum, Read, ReadError, ReadFrom,
+    ReadOutcome, SnapshotChunk, Stopped,
+};
+pub use snapshot::SnapshotId;
+pub use status::QuorumStatus;
+
+pub use voters::{Endpoint, Voter, Voters, VotersError};
