@@ -38,7 +38,8 @@ fn declaration(out: &mut String, item: &Item) {
         Kind::Record { versions, .. } => line!(out, "\n/// A message, {}.", versions_text(versions)),
         Kind::Struct => line!(out, "\n/// Part of a record."),
     }
-    line!(out, "#[derive(Clone, Debug, PartialEq, Eq)]");
+    let default = if is_zero_by_default(item) { ", Default" } else { "" };
+    line!(out, "#[derive(Clone, Debug{default}, PartialEq, Eq)]");
     line!(out, "pub struct {} {{", item.name);
     for field in &item.fields {
         line!(out, "    /// {}.", field_text(field));
@@ -48,11 +49,22 @@ fn declaration(out: &mut String, item: &Item) {
 }
 
 fn default(out: &mut String, item: &Item) {
+    if is_zero_by_default(item) {
+        return;
+    }
     line!(out, "\nimpl Default for {} {{\n    fn default() -> Self {{\n        Self {{", item.name);
     for field in &item.fields {
         line!(out, "            {}: {},", field.name, default_value(field));
     }
     line!(out, "        }}\n    }}\n}}");
+}
+
+/// Whether Rust's own defaults are the record's.
+fn is_zero_by_default(item: &Item) -> bool {
+    item.fields.iter().all(|field| match field.default.as_deref() {
+        None => field.null_from.is_none(),
+        default => default == Some("null"),
+    })
 }
 
 fn message(out: &mut String, item: &Item) {

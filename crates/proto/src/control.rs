@@ -80,3 +80,6 @@ impl ControlRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
