@@ -1,0 +1,148 @@
+//! Whether a change of configs is one that Kafka would take, and its words when it is not.
+//!
+//! The values judged are those that would hold after the change, for some rules join two
+//! keys. Nothing is changed here.
+
+use model::ErrorCode;
+
+use crate::key::{InvalidValue, Scope, Update, Value};
+use crate::layers::{Layers, Overrides};
+use crate::table;
+use crate::topic::effective;
+
+/// Why a change is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AlterError {
+    /// No such key.
+    #[error("Unknown {scope} config name: {name}")]
+    Unknown {
+        /// `topic` or `group`.
+        scope: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No such key of a metrics subscription.
+    #[error("Unknown client metrics configuration: {0}")]
+    UnknownClient(String),
+    /// A value that the key does not take.
+    #[error(transparent)]
+    Value(#[from] InvalidValue),
+    /// `min.compaction.lag.ms` above `max.compaction.lag.ms`.
+    #[error("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})")]
+    CompactionLag {
+        /// The one.
+        min: i64,
+        /// The other.
+        max: i64,
+    },
+    /// A tiered topic on brokers without tiered storage.
+    #[error(
+        "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+    )]
+    Tiered,
+    /// A value of nothing.
+    #[error("Null value not supported for topic configs: {0}")]
+    NullTopic(String),
+    /// A broker key that only counts at start.
+    #[error("Cannot update these configs dynamically: {0}")]
+    NotDynamic(String),
+    /// A key of one broker, set for all.
+    #[error("Cannot update these configs at default cluster level, broker id must be specified: {0}")]
+    NotClusterWide(String),
+    /// A broker resource whose name is no number.
+    #[error("Unable to parse broker name as a base 10 number.")]
+    BrokerName,
+}
+
+impl AlterError {
+    /// Its code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotDynamic(_) | Self::NotClusterWide(_) | Self::BrokerName => ErrorCode::InvalidRequest,
+            _ => ErrorCode::InvalidConfig,
+        }
+    }
+}
+
+/// Judges all of a topic's overrides as they would be. `None` stands for a null value.
+pub fn topic(overrides: &Overrides) -> Result<(), AlterError> {
+    for (name, text) in overrides {
+        let key = table::find(Scope::Topic, name)
+            .ok_or_else(|| AlterError::Unknown { scope: "topic", name: name.clone() })?;
+        key.parse(text)?;
+    }
+    let number = |name: &str| {
+        let key = table::find(Scope::Topic, name)?;
+        match effective(key, overrides, &Layers::defaults())?.0 {
+            Value::Number(number) => Some(number),
+            _ => None,
+        }
+    };
+    if let (Some(min), Some(max)) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"))
+        && min > max
+    {
+        return Err(AlterError::CompactionLag { min, max });
+    }
+    let is_tiered =
+        overrides.get("remote.storage.enable").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
+    if is_tiered { Err(AlterError::Tiered) } else { Ok(()) }
+}
+
+/// The refusal of topic configs that were given null values; `None` when there are none.
+pub fn topic_nulls<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<AlterError> {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    names.sort_unstable();
+    (!names.is_empty()).then(|| AlterError::NullTopic(names.join(",")))
+}
+
+/// Judges a group's overrides as they would be.
+pub fn group(overrides: &Overrides) -> Result<(), AlterError> {
+    for (name, text) in overrides {
+        let key = table::find(Scope::Group, name)
+            .ok_or_else(|| AlterError::Unknown { scope: "group", name: name.clone() })?;
+        key.parse(text)?;
+    }
+    Ok(())
+}
+
+/// Judges the overrides of a metrics subscription as they would be.
+pub fn client(overrides: &Overrides) -> Result<(), AlterError> {
+    for (name, text) in overrides {
+        let key = table::find(Scope::Client, name).ok_or_else(|| AlterError::UnknownClient(name.clone()))?;
+        key.parse(text)?;
+    }
+    Ok(())
+}
+
+/// Which brokers a broker resource means: one by its number, all without a name.
+pub fn broker_name(name: &str) -> Result<Option<i32>, AlterError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(|_| AlterError::BrokerName)
+}
+
+/// Judges the values that a change sets on one broker or, with `for_all`, on every broker.
+/// Unknown keys pass: Kafka keeps them for plugins.
+pub fn broker(changed: &Overrides, for_all: bool) -> Result<(), AlterError> {
+    let named = |update: Update| {
+        let is_such =
+            |name: &&String| table::find(Scope::Broker, name).is_some_and(|key| key.update == update);
+        changed.keys().filter(is_such).cloned().collect::<Vec<_>>()
+    };
+    let bracketed = |names: Vec<String>| format!("[{}]", names.join(", "));
+    let fixed = named(Update::Fixed);
+    if !fixed.is_empty() {
+        return Err(AlterError::NotDynamic(bracketed(fixed)));
+    }
+    for (name, text) in changed {
+        if let Some(key) = table::find(Scope::Broker, name) {
+            key.parse(text)?;
+        }
+    }
+    let single = named(Update::Broker);
+    if for_all && !single.is_empty() {
+        return Err(AlterError::NotClusterWide(bracketed(single)));
+    }
+    Ok(())
+}
