@@ -184,7 +184,7 @@ impl Log {
                     return Ok(Some((position, error.to_string())));
                 }
             };
-            if let Some(reason) = self.doubt(&file, &placed, end, check_crc)? {
+            if let Some(reason) = self.doubt(&file, &placed, base, end, check_crc)? {
                 return Ok(Some((placed.position, reason)));
             }
             let interval = self.options.index_interval_bytes;
@@ -202,9 +202,14 @@ impl Log {
         &self,
         file: &Arc<dyn crate::disk::DiskFile>,
         placed: &Placed,
+        base: Offset,
         end: Offset,
         check_crc: bool,
     ) -> Result<Option<String>, LogError> {
+        if placed.header.last_offset().since(base) > i64::from(i32::MAX) {
+            let last = placed.header.last_offset();
+            return Ok(Some(format!("a batch ends at offset {last}, out of reach of its segment's index")));
+        }
         if placed.header.base_offset < end {
             return Ok(Some(format!("a batch begins at offset {} below {end}", placed.header.base_offset)));
         }
