@@ -4,6 +4,7 @@
 //! The formats are Kafka's own, so that a data directory can be adopted from Kafka
 //! and given back.
 
+pub mod checkpoint;
 pub mod disk;
 pub mod epochs;
 pub mod index;
