@@ -2,14 +2,15 @@
 //!
 //! Made once by `node`, shared by all connections. It owns no task.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use config::NodeConfig;
 use model::{ClusterId, NodeId};
 use net::Clock;
-use quorum::Quorum;
+use quorum::{Blocking, Quorum};
 
-use crate::controller_link::ControllerLink;
+use crate::controller_link::{ControllerLink, Office};
 use crate::controller_loop::ControllerHandle;
 use crate::data::Data;
 use crate::lifecycle::BrokerState;
@@ -25,6 +26,10 @@ pub struct Context {
     pub config: Arc<NodeConfig>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where work runs that waits for a disk.
+    pub blocking: BlockingWork,
+    /// Feature levels this node can run at: name to lowest and highest.
+    pub features: BTreeMap<String, (i16, i16)>,
     /// The metadata as far as this node has replayed it.
     pub published: Published,
     /// The way to the active controller, wherever it is.
@@ -37,4 +42,36 @@ pub struct Context {
     pub data: Option<Arc<Data>>,
     /// This node's registration, where it is a broker.
     pub broker: BrokerState,
+}
+
+impl Context {
+    /// The node whose controller is active, as far as this one knows.
+    pub fn active_controller(&self) -> Option<NodeId> {
+        match self.controllers.office() {
+            Office::Here => Some(self.node),
+            Office::At { node, .. } => Some(node),
+            Office::Vacant => None,
+        }
+    }
+}
+
+/// Runs work that waits for a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockingWork(pub Blocking);
+
+impl BlockingWork {
+    /// Runs `work` to its end, on a thread of its own unless the node is simulated.
+    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.0 {
+            Blocking::Inline => work(),
+            Blocking::Threads => match tokio::task::spawn_blocking(work).await {
+                Ok(done) => done,
+                Err(failed) => match failed.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime shuts down: nobody is left to hear an answer.
+                    Err(_) => std::future::pending().await,
+                },
+            },
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod working;
 use std::sync::Arc;
 use std::time::Duration;
 
+use controller::Settings;
 use model::NodeId;
 use net::{Clock, Network};
 use quorum::Quorum;
@@ -86,12 +87,12 @@ pub struct ControllerOptions {
 /// Settings of the decisions, as configured.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// `broker.session.timeout.ms`.
-    pub session_timeout: Duration,
-    /// `auto.leader.rebalance.enable` and `leader.imbalance.check.interval.seconds`.
+    /// What the decisions themselves read.
+    pub settings: Settings,
+    /// How often leaders are balanced; none when they are not.
     pub balance_interval: Option<Duration>,
-    /// The listener through which brokers reach each other, and this watch reaches them.
-    pub inter_broker_listener: Option<String>,
+    /// The listener through which brokers are watched.
+    pub inter_broker_listener: String,
 }
 
 /// The loop, not yet running.

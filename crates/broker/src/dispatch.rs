@@ -140,7 +140,8 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
             Answer::message(handlers::find_coordinator::handle(asker.version, request))
         }
         K::DescribeTopicPartitions(request) => {
-            Answer::message(handlers::describe_topic_partitions::handle(context, request))
+            let listener = &asker.listener.name;
+            Answer::message(handlers::describe_topic_partitions::handle(context, listener, request))
         }
         forwarded => later(handlers::forward::handle(cx, asker, forwarded)),
     }
@@ -156,7 +157,7 @@ fn of_controller(context: &Arc<Context>, asker: RequestContext, request: Request
         }
         K::DescribeConfigs(request) => Answer::message(handlers::describe_configs::handle(context, request)),
         K::DescribeQuorum(request) => later(handlers::describe_quorum::handle(cx, request)),
-        K::Fetch(request) => Answer::Later(Box::pin(handlers::metadata_fetch::handle(cx, asker, request))),
+        K::Fetch(request) => later(handlers::metadata_fetch::handle(cx, asker, request)),
         K::FetchSnapshot(request) => later(handlers::fetch_snapshot::handle(cx, request)),
         K::Envelope(request) => later(handlers::envelope::handle(cx, asker, request)),
         decided => later(handlers::decide::handle(cx, asker, decided)),
@@ -168,7 +169,9 @@ fn of_quorum(context: &Arc<Context>, api_key: i16, body: Bytes) -> Answer {
         return Answer::Now(Reply::Close("this node is no controller"));
     };
     Answer::Later(Box::pin(async move {
-        let answer = quorum.handle_rpc(api_key, body).await;
-        Reply::Body(vec![Chunk::Bytes(answer.into())])
+        match quorum.handle_rpc(api_key, body).await {
+            Ok(answer) => Reply::Body(vec![Chunk::Bytes(answer.into())]),
+            Err(_) => Reply::Close("the quorum of this node has stopped"),
+        }
     }))
 }

@@ -15,3 +15,4 @@ pub mod find_coordinator;
 pub mod forward;
 pub mod metadata;
 pub mod metadata_fetch;
+pub mod view;

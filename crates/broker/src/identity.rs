@@ -15,6 +15,8 @@ use model::{ClusterId, DirectoryId, NodeId};
 
 /// The file's name in each log directory.
 pub const META_PROPERTIES: &str = "meta.properties";
+/// The file has a handful of short lines; what is larger is something else.
+const BYTES_MAX: u64 = 64 << 10;
 /// Held while a process uses a directory.
 const LOCK: &str = ".lock";
 /// The only version that KRaft clusters write.
@@ -140,7 +142,7 @@ impl MetaProperties {
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, IdentityError> {
         let path = dir.join(META_PROPERTIES);
         let unreadable = |reason: String| IdentityError::Unreadable { path: path.clone(), reason };
-        let bytes = match log::disk::read_file(disk, &path) {
+        let bytes = match log::disk::read_file(disk, &path, BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error.to_string())),

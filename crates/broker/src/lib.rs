@@ -10,9 +10,11 @@
 //! through `publish`, and `node` wires it all together from what it is given:
 //! network, disk, clock, seed. Nothing here knows a command line.
 
+mod clean_shutdown;
 mod context;
 mod controller_link;
 mod controller_loop;
+mod controller_registration;
 pub mod data;
 mod dispatch;
 mod handlers;
@@ -22,5 +24,6 @@ mod node;
 mod presence;
 mod publish;
 mod server;
+mod whereabouts;
 
-pub use node::{Node, NodeOptions, StartError};
+pub use node::{Failure, Node, NodeOptions, StartError};

@@ -6,13 +6,12 @@
 //! cannot be replayed stops the node: going on would make it a different cluster.
 
 use std::sync::Arc;
-use std::sync::mpsc as sync_mpsc;
 
 use metadata::{Changes, Image};
-use model::{LeaderEpoch, Offset};
+use model::{LeaderEpoch, Offset, Timestamp};
 use proto::metadata::MetadataRecord;
 use quorum::{CommittedBatch, LoadedSnapshot, StateMachine};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// An image and the place in the log it stands for.
 #[derive(Clone, Default)]
@@ -23,6 +22,8 @@ pub struct Picture {
     pub end: Offset,
     /// The epoch of the last batch that it contains.
     pub epoch: LeaderEpoch,
+    /// When the controller wrote that batch.
+    pub timestamp: Timestamp,
 }
 
 /// A reader of the published metadata. Cheap to clone.
@@ -41,6 +42,11 @@ impl Published {
     pub async fn wait_for(&mut self, mut fits: impl FnMut(&Picture) -> bool) -> Option<Arc<Picture>> {
         self.picture.wait_for(|picture| fits(picture)).await.ok().map(|picture| picture.clone())
     }
+
+    /// Waits for the next picture. `None` when the node stops.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.picture.changed().await.ok()
+    }
 }
 
 /// What happened to the metadata, for those who act on it, in the order of the log.
@@ -49,4 +55,110 @@ pub struct Step {
     pub picture: Arc<Picture>,
     /// What it changed.
     pub changes: Changes,
+}
+
+/// The state machine of the metadata log.
+pub struct Replay {
+    picture: Picture,
+    published: watch::Sender<Arc<Picture>>,
+    /// Not bounded: the log cannot wait, and steps share the image's memory.
+    steps: Option<mpsc::UnboundedSender<Step>>,
+    /// Set once, when a record could not be replayed.
+    failed: watch::Sender<Option<String>>,
+}
+
+/// The readers' ends of a [`Replay`].
+pub struct Readers {
+    /// The metadata.
+    pub published: Published,
+    /// The steps, for the data plane; none when nobody was to take them.
+    pub steps: Option<mpsc::UnboundedReceiver<Step>>,
+    /// Why the replay failed, if it has: the node must stop.
+    pub failed: watch::Receiver<Option<String>>,
+}
+
+impl Replay {
+    /// An empty image. Steps are kept only for a node with a data plane.
+    pub fn new(with_steps: bool) -> (Self, Readers) {
+        let (published, picture) = watch::channel(Arc::default());
+        let (failed, failure) = watch::channel(None);
+        let (steps, taken) = if with_steps {
+            let (steps, taken) = mpsc::unbounded_channel();
+            (Some(steps), Some(taken))
+        } else {
+            (None, None)
+        };
+        let replay = Self { picture: Picture::default(), published, steps, failed };
+        (replay, Readers { published: Published { picture }, steps: taken, failed: failure })
+    }
+
+    fn publish(&mut self, changes: Changes) {
+        let picture = Arc::new(self.picture.clone());
+        self.published.send_replace(picture.clone());
+        if let Some(steps) = &self.steps {
+            // Fails when the data plane has stopped: then nobody needs it.
+            let _ = steps.send(Step { picture, changes });
+        }
+    }
+
+    /// Stops following: what comes after a record that was not understood must not be acted on.
+    fn fail(&self, offset: Offset, error: impl std::fmt::Display) {
+        let message = format!(
+            "the metadata record at offset {offset} cannot be replayed: {error}; this node stops rather than \
+             hold another cluster than its peers"
+        );
+        tracing::error!("{message}");
+        self.failed.send_replace(Some(message));
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+}
+
+impl StateMachine for Replay {
+    fn apply(&mut self, batch: &CommittedBatch) {
+        if self.has_failed() {
+            return;
+        }
+        let mut changes = Changes::default();
+        let mut offset = batch.base_offset;
+        for record in &batch.records {
+            if let Err(error) = self.picture.image.replay(offset, record, &mut changes) {
+                return self.fail(offset, error);
+            }
+            offset = offset.next();
+        }
+        self.picture.end = batch.last_offset.next();
+        self.picture.epoch = batch.epoch;
+        self.picture.timestamp = batch.timestamp;
+        self.publish(changes);
+    }
+
+    fn snapshot(&self) -> Box<dyn FnOnce() -> Vec<MetadataRecord> + Send> {
+        let image = self.picture.image.clone();
+        Box::new(move || image.to_records())
+    }
+
+    fn restore(&mut self, snapshot: &LoadedSnapshot) {
+        if self.has_failed() {
+            return;
+        }
+        let mut image = Image::default();
+        let last = snapshot.last_offset();
+        for record in &snapshot.records {
+            // Offsets within a snapshot mean nothing; all of it stands at its end.
+            if let Err(error) = image.replay(last, record, &mut Changes::default()) {
+                return self.fail(last, error);
+            }
+        }
+        let changes = Changes::between(&self.picture.image, &image);
+        self.picture = Picture {
+            image,
+            end: snapshot.id.end_offset,
+            epoch: snapshot.id.epoch,
+            timestamp: snapshot.timestamp,
+        };
+        self.publish(changes);
+    }
 }

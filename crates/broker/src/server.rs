@@ -52,7 +52,8 @@ impl BoundListener {
     }
 }
 
-/// The tasks that serve connections.
+/// The tasks that serve connections. Clones are one server.
+#[derive(Clone)]
 pub struct Server {
     tasks: TaskTracker,
     census: Arc<Census>,

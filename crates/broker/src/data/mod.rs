@@ -16,6 +16,7 @@ use wire::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 
+use crate::context::BlockingWork;
 use crate::controller_link::ControllerLink;
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
@@ -38,6 +39,8 @@ pub struct DataOptions {
     pub network: Arc<dyn Network>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Runs work that waits for a disk.
+    pub blocking: BlockingWork,
     /// The metadata as published; steps come through [`Data::apply`].
     pub published: Published,
     /// The way to the controller: AlterPartition, AllocateProducerIds, AssignReplicasToDirs.

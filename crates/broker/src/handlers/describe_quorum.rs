@@ -1,0 +1,79 @@
+//! DescribeQuorum: the voters and observers of the metadata log, as its leader sees them.
+
+use std::sync::Arc;
+
+use metadata::Image;
+use model::{ErrorCode, METADATA_TOPIC, Timestamp};
+use quorum::{QuorumDescription, ReplicaState};
+use wire::messages::describe_quorum_response::{
+    Listener, Node, PartitionData, ReplicaState as WireReplica, TopicData,
+};
+use wire::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse, text, to_wire_uuid, topic};
+
+use crate::context::Context;
+
+/// Answers as leader; anyone else says who that is not: NOT_LEADER_OR_FOLLOWER.
+pub async fn handle(context: Arc<Context>, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let is_metadata = |name: &str, partition: i32| name == METADATA_TOPIC && partition == 0;
+    let asked_right = request
+        .topics
+        .iter()
+        .all(|asked| asked.partitions.iter().all(|part| is_metadata(&asked.topic_name, part.partition_index)));
+    if !asked_right || request.topics.len() != 1 {
+        let code = ErrorCode::UnknownTopicOrPartition.code();
+        return DescribeQuorumResponse::default().with_error_code(code);
+    }
+    let description = match &context.quorum {
+        Some(quorum) => quorum.describe().await.ok(),
+        None => None,
+    };
+    match description {
+        Some(description) => describe(&description, &context.published.get().image),
+        None => partition(
+            PartitionData::default()
+                .with_error_code(ErrorCode::NotLeaderOrFollower.code())
+                .with_leader_id(BrokerId(context.active_controller().map_or(-1, |node| node.get()))),
+        ),
+    }
+}
+
+fn describe(description: &QuorumDescription, image: &Image) -> DescribeQuorumResponse {
+    let data = PartitionData::default()
+        .with_leader_id(BrokerId(description.leader.get()))
+        .with_leader_epoch(description.epoch.get())
+        .with_high_watermark(description.high_watermark.get())
+        .with_current_voters(description.voters.iter().map(replica).collect())
+        .with_observers(description.observers.iter().map(replica).collect());
+    partition(data).with_nodes(nodes(description, image))
+}
+
+fn partition(data: PartitionData) -> DescribeQuorumResponse {
+    let topic = TopicData::default().with_topic_name(topic(METADATA_TOPIC)).with_partitions(vec![data]);
+    DescribeQuorumResponse::default().with_topics(vec![topic])
+}
+
+fn replica(state: &ReplicaState) -> WireReplica {
+    let time = |at: Option<Timestamp>| at.map_or(-1, Timestamp::get);
+    WireReplica::default()
+        .with_replica_id(BrokerId(state.id.get()))
+        .with_replica_directory_id(to_wire_uuid(state.directory))
+        .with_log_end_offset(state.log_end.map_or(-1, |end| end.get()))
+        .with_last_fetch_timestamp(time(state.last_fetch))
+        .with_last_caught_up_timestamp(time(state.last_caught_up))
+}
+
+fn nodes(description: &QuorumDescription, image: &Image) -> Vec<Node> {
+    let registered = |state: &ReplicaState| image.controllers().find(|controller| controller.id == state.id);
+    let described = description.voters.iter().filter_map(registered).map(|controller| {
+        let listener = |endpoint: &metadata::Endpoint| {
+            Listener::default()
+                .with_name(text(&endpoint.name))
+                .with_host(text(&endpoint.host))
+                .with_port(endpoint.port)
+        };
+        Node::default()
+            .with_node_id(BrokerId(controller.id.get()))
+            .with_listeners(controller.listeners.iter().map(listener).collect())
+    });
+    described.collect()
+}

@@ -1,0 +1,399 @@
+//! Starting a node, from its directories to its first heartbeat.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::NodeConfig;
+use model::{BrokerEpoch, DirectoryId, Offset};
+use net::ConnectOptions;
+use quorum::{Blocking, Quorum, QuorumOptions, QuorumStatus, VoterSource};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::api::ListenerKind;
+
+use crate::clean_shutdown;
+use crate::context::{BlockingWork, Context};
+use crate::controller_link::{ControllerLink, Office};
+use crate::controller_loop::{Bootstrap, ControllerHandle, ControllerLoop, ControllerOptions, Tuning};
+use crate::controller_registration::{self, ControllerDescription};
+use crate::data::{Data, DataOptions};
+use crate::identity::{self, Identity};
+use crate::lifecycle::{BrokerState, Lifecycle, SelfDescription};
+use crate::node::parts;
+use crate::node::{Failure, Node, NodeOptions, StartError};
+use crate::publish::{Published, Readers, Replay, Step};
+use crate::server::{BoundListener, Server};
+use crate::whereabouts::Whereabouts;
+
+/// The longest that a stop waits for the controller to move this broker's leaderships.
+const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+/// The least that heartbeats may be apart.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+
+/// What the pieces of a start share.
+struct Starting {
+    options: NodeOptions,
+    config: Arc<NodeConfig>,
+    identity: Identity,
+    rng: fastrand::Rng,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    addresses: Vec<(String, SocketAddr)>,
+}
+
+/// The node's part in the metadata: a voter's.
+struct Metadata {
+    quorum: Option<Quorum>,
+    status: watch::Receiver<QuorumStatus>,
+    readers: Readers,
+}
+
+pub(super) async fn start(options: NodeOptions) -> Result<Node, StartError> {
+    let config = Arc::new(options.config.clone());
+    let dirs = config.all_dirs();
+    let identity = identity::check(options.disk.as_ref(), &dirs, config.node_id)?;
+    let bound = parts::bind(&config, options.network.as_ref()).await?;
+    let addresses = bound.iter().map(|bound| (bound.spec.name.clone(), bound.local_addr)).collect();
+    let starting = Starting {
+        rng: fastrand::Rng::with_seed(options.seed),
+        options,
+        config,
+        identity,
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+        addresses,
+    };
+    starting.go(bound).await
+}
+
+impl Starting {
+    async fn go(mut self, bound: Vec<BoundListener>) -> Result<Node, StartError> {
+        let markers = self.take_markers()?;
+        let metadata = self.open_metadata().await?;
+        let published = metadata.readers.published.clone();
+        let (office, seat) = watch::channel(Office::default());
+        let controller = self.start_controller(&metadata)?;
+        let links = ControllerLink::new(
+            self.options.network.clone(),
+            self.connect_options(),
+            seat,
+            controller.clone(),
+        );
+        self.follow_controller(&metadata, office);
+        let leaving = CancellationToken::new();
+        let (applied, reached) = watch::channel(Offset::ZERO);
+        let (lifecycle, broker) = Lifecycle::new(
+            self.describe(markers.epoch),
+            links.separate(),
+            reached,
+            self.config.session.heartbeat_interval.max(HEARTBEAT_MIN),
+            CONTROLLED_SHUTDOWN_MAX,
+            leaving.clone(),
+        );
+        let data = self.open_data(&published, &links, &broker, markers.clean).await?;
+        let Metadata { quorum, readers, .. } = metadata;
+        let context = Arc::new(Context {
+            node: self.config.node_id,
+            cluster: self.identity.cluster,
+            config: self.config.clone(),
+            clock: self.options.clock.clone(),
+            blocking: BlockingWork(self.options.blocking),
+            features: parts::features(),
+            published,
+            controllers: links.clone(),
+            quorum,
+            controller,
+            data,
+            broker,
+        });
+        self.register_controller(&context, &links);
+        let server = Server::new(parts::limits(&self.config));
+        let (failed, failure) = watch::channel(None);
+        self.follow_metadata(readers, &context, applied, failed.clone());
+        let serving = self.serve(&server, bound, &context);
+        let lifecycle = context.data.is_some().then(|| {
+            let node = context.node;
+            tokio::spawn(async move {
+                let outcome = lifecycle.run().await;
+                if let Err(error) = &outcome {
+                    tracing::error!(%node, %error, "this broker cannot be part of the cluster");
+                    failed.send_replace(Some(Failure(error.to_string())));
+                }
+                outcome
+            })
+        });
+        Ok(Node {
+            context,
+            server,
+            addresses: self.addresses,
+            disk: self.options.disk,
+            leaving,
+            lifecycle,
+            tasks: self.tasks,
+            stop: self.stop,
+            failure,
+            serving,
+            _locks: self.identity.locks,
+        })
+    }
+    /// Looks whether the directories were closed in order, and takes the markers away.
+    fn take_markers(&self) -> Result<Markers, StartError> {
+        let disk = self.options.disk.as_ref();
+        let mut markers = Markers { clean: true, epoch: None };
+        for dir in &self.config.log_dirs {
+            let failed = |source| StartError::Marker { dir: dir.clone(), source };
+            let found = clean_shutdown::read(disk, dir).map_err(failed)?;
+            markers.clean &= found.is_some();
+            markers.epoch = found.flatten();
+            clean_shutdown::remove(disk, dir).map_err(failed)?;
+        }
+        if !markers.clean {
+            markers.epoch = None;
+        }
+        Ok(markers)
+    }
+
+    async fn open_metadata(&mut self) -> Result<Metadata, StartError> {
+        let (replay, readers) = Replay::new(self.config.roles.is_broker());
+        let options = self.quorum_options();
+        let quorum = match self.options.blocking {
+            Blocking::Threads => Quorum::spawn_thread(options, replay).await?,
+            Blocking::Inline => Quorum::open(options, replay).await?,
+        };
+        Ok(Metadata { status: quorum.status(), quorum: Some(quorum), readers })
+    }
+
+    fn quorum_options(&mut self) -> QuorumOptions {
+        let config = &self.config;
+        let voters = parts::voters(config);
+        let seconds = quorum::Tuning::default().append_timeout;
+        QuorumOptions {
+            node: config.node_id,
+            directory: self.metadata_directory(),
+            cluster: self.identity.cluster,
+            log_dir: config.metadata_log_dir.clone(),
+            voters: if voters.0.is_empty() { VoterSource::Formatted } else { VoterSource::Static(voters) },
+            listener: parts::controller_listener(config),
+            disk: self.options.disk.clone(),
+            network: self.options.network.clone(),
+            clock: self.options.clock.clone(),
+            seed: self.rng.u64(..),
+            blocking: self.options.blocking,
+            tuning: quorum::Tuning {
+                election_timeout: config.quorum.election_timeout,
+                fetch_timeout: config.quorum.fetch_timeout,
+                append_timeout: seconds,
+                bytes_between_snapshots: config.quorum.bytes_between_snapshots,
+                segment_bytes: u64::from(config.quorum.segment_bytes),
+            },
+        }
+    }
+
+    fn metadata_directory(&self) -> DirectoryId {
+        let directories = &self.identity.directories;
+        let found = directories.iter().find(|(dir, _)| *dir == self.config.metadata_log_dir);
+        found.map(|(_, id)| *id).expect("all_dirs includes metadata_log_dir")
+    }
+
+    fn start_controller(&mut self, metadata: &Metadata) -> Result<Option<ControllerHandle>, StartError> {
+        let Some(quorum) = &metadata.quorum else { return Ok(None) };
+        let bootstrap = Bootstrap::read(self.options.disk.as_ref(), &self.config.metadata_log_dir)
+            .map_err(StartError::Bootstrap)?;
+        let config = &self.config;
+        let options = ControllerOptions {
+            node: config.node_id,
+            quorum: quorum.clone(),
+            published: metadata.readers.published.clone(),
+            clock: self.options.clock.clone(),
+            network: self.options.network.clone(),
+            bootstrap,
+            tuning: Tuning {
+                settings: parts::settings(config, self.identity.cluster),
+                balance_interval: config
+                    .replication
+                    .auto_rebalance
+                    .then_some(config.replication.imbalance_check_interval),
+                inter_broker_listener: config.inter_broker_listener.clone(),
+            },
+            seed: self.rng.u64(..),
+        };
+        let (running, handle) = ControllerLoop::new(options, self.stop.clone());
+        self.tasks.spawn(running.run());
+        Ok(Some(handle))
+    }
+
+    fn connect_options(&self) -> ConnectOptions {
+        ConnectOptions {
+            client_id: format!("kastle-{}", self.config.node_id),
+            connect_timeout: self.config.quorum.request_timeout,
+            ..ConnectOptions::default()
+        }
+    }
+
+    fn follow_controller(&self, metadata: &Metadata, office: watch::Sender<Office>) {
+        let whereabouts = Whereabouts {
+            node: self.config.node_id,
+            status: metadata.status.clone(),
+            published: metadata.readers.published.clone(),
+            voters: parts::voters(&self.config),
+            listener: parts::controller_listener(&self.config),
+        };
+        self.tasks.spawn(whereabouts.follow(office, self.stop.clone()));
+    }
+
+    fn describe(&mut self, previous_epoch: Option<BrokerEpoch>) -> SelfDescription {
+        let config = &self.config;
+        let mut log_dirs: Vec<(PathBuf, DirectoryId)> = self.identity.directories.clone();
+        log_dirs.retain(|(dir, _)| config.log_dirs.contains(dir));
+        SelfDescription {
+            node: config.node_id,
+            cluster: self.identity.cluster,
+            incarnation: parts::draw_id(&mut self.rng),
+            listeners: parts::advertised(&config.advertised, &self.addresses),
+            features: parts::features(),
+            rack: config.rack.clone(),
+            log_dirs: log_dirs.into_iter().map(|(_, id)| id).collect(),
+            previous_epoch,
+        }
+    }
+
+    async fn open_data(
+        &mut self,
+        published: &Published,
+        links: &ControllerLink,
+        broker: &BrokerState,
+        was_clean: bool,
+    ) -> Result<Option<Arc<Data>>, StartError> {
+        if !self.config.roles.is_broker() {
+            return Ok(None);
+        }
+        let mut log_dirs = self.identity.directories.clone();
+        log_dirs.retain(|(dir, _)| self.config.log_dirs.contains(dir));
+        let options = DataOptions {
+            node: self.config.node_id,
+            cluster: self.identity.cluster,
+            config: self.config.clone(),
+            log_dirs,
+            disk: self.options.disk.clone(),
+            network: self.options.network.clone(),
+            clock: self.options.clock.clone(),
+            blocking: BlockingWork(self.options.blocking),
+            published: published.clone(),
+            controllers: links.separate(),
+            broker: broker.clone(),
+            seed: self.rng.u64(..),
+            was_clean,
+        };
+        Ok(Some(Data::open(options).await?))
+    }
+
+    /// Keeps a controller registered with the active one.
+    fn register_controller(&mut self, context: &Arc<Context>, links: &ControllerLink) {
+        if context.quorum.is_none() {
+            return;
+        }
+        let describe = ControllerDescription {
+            node: context.node,
+            incarnation: parts::draw_id(&mut self.rng),
+            listeners: parts::advertised(&self.config.advertised_controllers, &self.addresses),
+            features: parts::features(),
+        };
+        let keeping =
+            controller_registration::keep(describe, links.separate(), context.published.clone(), self.stop.clone());
+        self.tasks.spawn(keeping);
+    }
+
+    /// Feeds the data plane, and watches for the end of the metadata.
+    fn follow_metadata(
+        &self,
+        readers: Readers,
+        context: &Arc<Context>,
+        applied: watch::Sender<Offset>,
+        failed: watch::Sender<Option<Failure>>,
+    ) {
+        if let (Some(steps), Some(data)) = (readers.steps, context.data.clone()) {
+            self.tasks.spawn(apply(steps, data, applied, self.stop.clone()));
+        }
+        let quorum = context.quorum.clone();
+        let (mut replay, stop) = (readers.failed, self.stop.clone());
+        self.tasks.spawn(async move {
+            let quorum_stopped = async {
+                match &quorum {
+                    Some(quorum) => quorum.stopped().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let reason = tokio::select! {
+                Ok(reason) = replay.wait_for(Option::is_some) => reason.clone(),
+                () = quorum_stopped => quorum.as_ref().and_then(|quorum| quorum.status().borrow().failure.clone()),
+                () = stop.cancelled() => None,
+            };
+            if let Some(reason) = reason {
+                failed.send_replace(Some(Failure(reason)));
+            }
+        });
+    }
+
+    /// Serves controllers at once and clients as soon as this broker is unfenced. Answers whether
+    /// everybody is served.
+    fn serve(&self, server: &Server, bound: Vec<BoundListener>, context: &Arc<Context>) -> watch::Receiver<bool> {
+        let (controllers, brokers): (Vec<_>, Vec<_>) =
+            bound.into_iter().partition(|bound| bound.spec.kind == ListenerKind::Controller);
+        for bound in controllers {
+            server.serve(bound, context.clone());
+        }
+        let (serving, served) = watch::channel(false);
+        let (server, context, stop) = (server.clone(), context.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut broker = context.broker.clone();
+            let mut published = context.published.clone();
+            let ready = async {
+                if brokers.is_empty() {
+                    published.wait_for(|picture| picture.end > Offset::ZERO).await.is_some()
+                } else {
+                    broker.unfenced().await.is_some()
+                }
+            };
+            let ready = tokio::select! {
+                ready = ready => ready,
+                () = stop.cancelled() => false,
+            };
+            if ready {
+                for bound in brokers {
+                    server.serve(bound, context.clone());
+                }
+                serving.send_replace(true);
+                stop.cancelled().await;
+            }
+        });
+        served
+    }
+}
+
+/// How the directories were left.
+struct Markers {
+    clean: bool,
+    epoch: Option<BrokerEpoch>,
+}
+
+/// Hands the data plane one step after another.
+async fn apply(
+    mut steps: mpsc::UnboundedReceiver<Step>,
+    data: Arc<Data>,
+    applied: watch::Sender<Offset>,
+    stop: CancellationToken,
+) {
+    let following = async {
+        while let Some(step) = steps.recv().await {
+            data.apply(&step).await;
+            applied.send_replace(step.picture.end);
+        }
+    };
+    tokio::select! {
+        () = following => {}
+        () = stop.cancelled() => {}
+    }
+}
