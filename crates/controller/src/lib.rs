@@ -1,1 +1,20 @@
 //! Decisions: pure functions from an image and a request to records and a response.
+//!
+//! One file a decision, `decide(&View, &Request) -> Decision<Response>`. A decision
+//! changes nothing: its records change the image once replayed, its contact the
+//! [`Sessions`]. The caller replays the records into its working image before it
+//! asks for the next decision, and lets the response go when they are committed.
+//!
+//! Time, offsets and chance come in with the view; no clock, log or socket is
+//! known here, so that a test can run a year of a cluster in a second.
+
+pub mod decision;
+pub mod elect;
+pub mod partition_change;
+pub mod placement;
+pub mod sessions;
+pub mod settings;
+
+pub use decision::{Decision, Refusal};
+pub use sessions::{Contact, Sessions};
+pub use settings::Settings;

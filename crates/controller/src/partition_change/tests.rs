@@ -1,0 +1,135 @@
+//! Every line of `cases.txt` is a partition, a wish, and the record that Kafka 4.3.1's own
+//! PartitionChangeBuilder makes of them (metadata.version 4.0-IV1), drawn at random.
+
+use std::collections::BTreeMap;
+
+use model::{LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, Uuid};
+use proto::metadata::PartitionChangeRecord;
+
+use super::{PartitionChange, PartitionState, Rules, ids};
+use crate::elect::Election;
+
+fn fields(text: &str) -> BTreeMap<&str, &str> {
+    text.split_whitespace().filter_map(|word| word.split_once('=')).collect()
+}
+
+fn nodes(text: Option<&&str>) -> Vec<NodeId> {
+    let ids = text.unwrap_or(&"").split(',').filter(|id| !id.is_empty());
+    ids.map(|id| NodeId::new(id.parse().expect("an id"))).collect()
+}
+
+fn directory(node: NodeId) -> Uuid {
+    Uuid::from_u128((7 << 64) + node.get() as u128)
+}
+
+fn describe(record: Option<PartitionChangeRecord>) -> String {
+    let Some(record) = record else { return String::new() };
+    let list = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let mut out = String::new();
+    if record.leader != -2 {
+        out += &format!(" leader={}", record.leader);
+    }
+    let lists = [
+        ("isr", &record.isr),
+        ("elr", &record.eligible_leader_replicas),
+        ("last", &record.last_known_elr),
+        ("replicas", &record.replicas),
+        ("removing", &record.removing_replicas),
+        ("adding", &record.adding_replicas),
+    ];
+    for (name, ids) in lists {
+        if let Some(ids) = ids {
+            out += &format!(" {name}={}", list(ids));
+        }
+    }
+    if record.leader_recovery_state != -1 {
+        out += &format!(" recovering={}", record.leader_recovery_state);
+    }
+    if let Some(directories) = record.directories {
+        let ids: Vec<i32> = directories.iter().map(|id| i32::from(id.as_bytes()[15])).collect();
+        out += &format!(" dirs={}", list(&ids));
+    }
+    out
+}
+
+fn decide(before: &str, wish: &str) -> String {
+    let (before, wish) = (fields(before), fields(wish));
+    let replicas = nodes(before.get("replicas"));
+    let state = PartitionState {
+        directories: replicas.iter().copied().map(directory).collect(),
+        replicas,
+        isr: nodes(before.get("isr")),
+        removing: nodes(before.get("removing")),
+        adding: nodes(before.get("adding")),
+        elr: nodes(before.get("elr")),
+        last_known_elr: nodes(before.get("last")),
+        leader: nodes(before.get("leader")).first().copied(),
+        recovering: before.contains_key("recovering"),
+        leader_epoch: LeaderEpoch::new(5),
+        partition_epoch: PartitionEpoch::new(9),
+    };
+    let rules = Rules {
+        min_insync_replicas: before["min"].parse().expect("a number"),
+        elr_enabled: before.contains_key("elr"),
+    };
+    let mut change = PartitionChange::new(&state, rules);
+    change.isr = nodes(wish.get("isr"));
+    if wish.contains_key("replicas") {
+        change.replicas = nodes(wish.get("replicas"));
+    }
+    change.recovering &= wish.get("recovering") != Some(&"0");
+    change.unclean_shutdown = nodes(wish.get("unclean")).first().copied();
+    change.election = match wish.get("election") {
+        Some(&"preferred") => Election::Preferred,
+        Some(&"unclean") => Election::Unclean,
+        _ => Election::Online,
+    };
+    let live = nodes(before.get("live"));
+    let place = (Uuid::from_u128(500), PartitionIndex::new(3));
+    describe(change.build(place, |node| live.contains(&node), directory))
+}
+
+fn check(line: &str) {
+    let parts: Vec<&str> = line.split('|').collect();
+    let [before, wish, outcome] = parts[..] else { panic!("not a case: {line}") };
+    assert_eq!(decide(before, wish).trim(), outcome.trim(), "{before}|{wish}");
+}
+
+#[test]
+fn records_are_those_kafka_writes() {
+    include_str!("cases.txt").lines().for_each(check);
+}
+
+#[test]
+fn a_lost_leader_is_replaced_and_leaves_the_in_sync_set() {
+    check("replicas=1,2,3 isr=1,2,3 leader=1 live=2,3 min=1 | isr=2,3 | leader=2 isr=2,3");
+}
+
+#[test]
+fn the_last_in_sync_replica_stays_in_the_set_when_there_is_nothing_eligible_to_remember() {
+    check("replicas=1,2 isr=1 leader=1 live=2 min=1 | isr= | leader=-1");
+}
+
+#[test]
+fn below_the_minimum_whoever_was_in_sync_stays_eligible() {
+    check("replicas=1,2,3 isr=1,2 elr= leader=1 live=2,3 min=2 | isr=2 | leader=2 isr=2 elr=1");
+    check("replicas=1,2,3 isr=2 elr=1 leader=2 live=3 min=2 | isr= | leader=-1 isr= elr=1,2 last=2");
+    check("replicas=1,2,3 isr= elr=1,2 last=2 live=1,3 min=2 | isr= | leader=1 isr=1 elr=2 last=");
+    check("replicas=1,2,3 isr=1 elr=2 leader=1 live=1,2,3 min=2 | isr=1,2 | isr=1,2 elr=");
+}
+
+#[test]
+fn an_unclean_shutdown_ends_eligibility() {
+    check("replicas=1,2,3 isr= elr=1,2 last=2 live= min=2 | isr= unclean=1 | elr=2");
+}
+
+#[test]
+fn an_unclean_leader_recovers_alone() {
+    check("replicas=1,2 isr=1 leader=1 live=2 min=1 | isr=1 election=unclean | leader=2 isr=2 recovering=1");
+}
+
+#[test]
+fn nothing_to_do_is_no_record() {
+    check("replicas=1,2 isr=1,2 leader=1 live=1,2 min=1 | isr=1,2 |");
+    assert_eq!(ids(&[NodeId::new(3)]), [3]);
+}
