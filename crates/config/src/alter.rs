@@ -5,7 +5,7 @@
 
 use model::ErrorCode;
 
-use crate::key::{InvalidValue, Scope, Update, Value};
+use crate::key::{InvalidValue, Key, Scope, Update, Value};
 use crate::layers::{Layers, Overrides};
 use crate::table;
 use crate::topic::effective;
@@ -27,6 +27,14 @@ pub enum AlterError {
     /// A value that the key does not take.
     #[error(transparent)]
     Value(#[from] InvalidValue),
+    /// The same of a broker, which has another code (KAFKA-13609).
+    #[error(transparent)]
+    BrokerValue(InvalidValue),
+    /// A broker's TLS or SASL key that is not of one listener.
+    #[error(
+        "These security configs can be dynamically updated only per-listener using the listener prefix: {0}"
+    )]
+    NotPerListener(String),
     /// `min.compaction.lag.ms` above `max.compaction.lag.ms`.
     #[error("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})")]
     CompactionLag {
@@ -58,7 +66,11 @@ impl AlterError {
     /// Its code on the wire.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotDynamic(_) | Self::NotClusterWide(_) | Self::BrokerName => ErrorCode::InvalidRequest,
+            Self::NotDynamic(_)
+            | Self::NotClusterWide(_)
+            | Self::NotPerListener(_)
+            | Self::BrokerValue(_)
+            | Self::BrokerName => ErrorCode::InvalidRequest,
             _ => ErrorCode::InvalidConfig,
         }
     }
@@ -125,24 +137,35 @@ pub fn broker_name(name: &str) -> Result<Option<i32>, AlterError> {
 /// Judges the values that a change sets on one broker or, with `for_all`, on every broker.
 /// Unknown keys pass: Kafka keeps them for plugins.
 pub fn broker(changed: &Overrides, for_all: bool) -> Result<(), AlterError> {
-    let named = |update: Update| {
-        let is_such =
-            |name: &&String| table::find(Scope::Broker, name).is_some_and(|key| key.update == update);
-        changed.keys().filter(is_such).cloned().collect::<Vec<_>>()
+    let find = |name: &str| table::find(Scope::Broker, name);
+    let named = |is_such: &dyn Fn(&Key) -> bool| {
+        let names = changed.keys().filter(|name| find(name).is_some_and(is_such)).cloned();
+        let names: Vec<String> = names.collect();
+        (!names.is_empty()).then(|| format!("[{}]", names.join(", ")))
     };
-    let bracketed = |names: Vec<String>| format!("[{}]", names.join(", "));
-    let fixed = named(Update::Fixed);
-    if !fixed.is_empty() {
-        return Err(AlterError::NotDynamic(bracketed(fixed)));
+    if let Some(names) = named(&|key| key.update == Update::Fixed) {
+        return Err(AlterError::NotDynamic(names));
+    }
+    if let Some(names) = named(&is_security) {
+        return Err(AlterError::NotPerListener(names));
     }
     for (name, text) in changed {
-        if let Some(key) = table::find(Scope::Broker, name) {
-            key.parse(text)?;
+        if let Some(key) = find(without_listener(name)) {
+            key.parse(text).map_err(AlterError::BrokerValue)?;
         }
     }
-    let single = named(Update::Broker);
-    if for_all && !single.is_empty() {
-        return Err(AlterError::NotClusterWide(bracketed(single)));
+    match named(&|key| key.update == Update::Broker).filter(|_| for_all) {
+        Some(names) => Err(AlterError::NotClusterWide(names)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn is_security(key: &Key) -> bool {
+    key.update == Update::Broker && (key.name.starts_with("ssl.") || key.name.starts_with("sasl."))
+}
+
+/// The key behind `listener.name.LISTENER.`.
+fn without_listener(name: &str) -> &str {
+    let rest = name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
+    rest.map_or(name, |(_, key)| key)
 }

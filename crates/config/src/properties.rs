@@ -193,3 +193,76 @@ fn unicode_unit(text: &str) -> Option<u16> {
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Properties;
+
+    /// A file's text and its entries as `line key=value`.
+    fn check(text: &str, entries: &[&str]) {
+        let properties = Properties::parse("f", text.as_bytes()).expect("well-formed");
+        let read: Vec<String> =
+            properties.iter().map(|entry| format!("{} {}={}", entry.place, entry.key, entry.value)).collect();
+        assert_eq!(read, entries, "{text:?}");
+    }
+
+    #[test]
+    fn keys_end_at_equals_colons_and_blanks() {
+        check(
+            "a=b\nc:d\ne f\ng = h\ni : j\nk  l",
+            &["f:1 a=b", "f:2 c=d", "f:3 e=f", "f:4 g=h", "f:5 i=j", "f:6 k=l"],
+        );
+        check("a\nb=\n=c", &["f:1 a=", "f:2 b=", "f:3 =c"]);
+        check("a==b\nc=d=e:f", &["f:1 a==b", "f:2 c=d=e:f"]);
+        check("listeners=PLAINTEXT://:9092", &["f:1 listeners=PLAINTEXT://:9092"]);
+        check("  \t a=b  ", &["f:1 a=b  "]);
+    }
+
+    #[test]
+    fn comments_and_blank_lines_are_skipped() {
+        check("# a=b\n! c=d\n\n   # e=f\ng=#h", &["f:5 g=#h"]);
+        check("# ends in a backslash \\\na=b", &["f:2 a=b"]);
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_continues_the_line() {
+        check("a=b,\\\n   c,\\\n\td\ne=f", &["f:1 a=b,c,d", "f:4 e=f"]);
+        check("a=b\\\\\nc=d", &["f:1 a=b\\", "f:2 c=d"]);
+        check("a=b\\\n# no comment", &["f:1 a=b# no comment"]);
+        check("a=b\\", &["f:1 a=b"]);
+        check("a=b\\\r\nc\r\nd=e\rf=g", &["f:1 a=bc", "f:3 d=e", "f:4 f=g"]);
+    }
+
+    #[test]
+    fn escapes_are_resolved() {
+        check("a\\ b=c\na\\=b=c\na\\:b=c", &["f:1 a b=c", "f:2 a=b=c", "f:3 a:b=c"]);
+        check("a=\\t\\n\\r\\f|\\q\\\\", &["f:1 a=\t\n\r\x0c|q\\"]);
+        check("a=\\u00e9\\u20AC\\ud83d\\ude00", &["f:1 a=é€😀"]);
+        check("a=\\😀é", &["f:1 a=😀é"]);
+    }
+
+    #[test]
+    fn a_bad_unicode_escape_is_named_with_its_line() {
+        for text in ["a=1\nb=\\u12", "a=1\nb=\\u12g4", "a=1\nb=\\u+123", "a=1\n\\u=", "a=1\nb=\\u12é"] {
+            let error = Properties::parse("f", text.as_bytes()).expect_err(text);
+            assert!(error.to_string().starts_with("f:2: found '\\u"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_last_entry_counts_and_the_command_line_most() {
+        let mut properties = Properties::parse("f", b"a=1\nb=2\na=3").expect("well-formed");
+        assert_eq!(properties.get("a").map(|entry| entry.value.as_str()), Some("3"));
+        properties.set("a", "4");
+        assert_eq!(properties.get("a").map(|entry| entry.place.to_string()), Some("--override".to_owned()));
+        assert_eq!(properties.iter().count(), 2);
+        assert_eq!(properties.to_overrides()["a"], "4");
+        assert!(properties.get("c").is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_latin1() {
+        let properties = Properties::parse("f", b"a=caf\xe9").expect("well-formed");
+        assert_eq!(properties.get("a").map(|entry| entry.value.as_str()), Some("café"));
+    }
+}
