@@ -231,7 +231,7 @@ impl Key {
     fn check(&self, value: &Value) -> Result<(), InvalidValue> {
         match value {
             Value::Number(number) => self.check_number(*number),
-            Value::Double(number) => self.check_bounds(*number as f64, &java_double(*number)),
+            Value::Double(number) => self.check_bounds(*number, &java_double(*number)),
             Value::Text(text) => self.check_text(text),
             Value::List(items) => self.check_list(items),
             Value::Bool(_) => Ok(()),
