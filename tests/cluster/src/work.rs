@@ -1,0 +1,7 @@
+//! What is done to a cluster: each a file, each run at full size by the binary and in short form by a test.
+
+pub mod chaos;
+pub mod codecs;
+pub mod failover;
+pub mod scale;
+pub mod startup;
