@@ -5,16 +5,27 @@
 //! [`Sessions`]. The caller replays the records into its working image before it
 //! asks for the next decision, and lets the response go when they are committed.
 //!
-//! Time, offsets and chance come in with the view; no clock, log or socket is
+//! Time, offsets and chance come in with the [`View`]; no clock, log or socket is
 //! known here, so that a test can run a year of a cluster in a second.
 
+pub mod create_partitions;
+pub mod create_topics;
 pub mod decision;
+pub mod delete_topics;
 pub mod elect;
+pub mod elect_leaders;
+pub mod fence;
+pub mod heartbeat;
 pub mod partition_change;
 pub mod placement;
+pub mod register_broker;
 pub mod sessions;
 pub mod settings;
+pub mod topics;
+pub mod view;
 
 pub use decision::{Decision, Refusal};
+pub use fence::{expire_one, gone};
 pub use sessions::{Contact, Sessions};
 pub use settings::Settings;
+pub use view::View;

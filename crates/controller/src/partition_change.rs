@@ -14,7 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use model::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId};
+use metadata::{LeaderRecoveryState, Partition};
+use model::{DirectoryId, NodeId, PartitionIndex, TopicId};
 use proto::metadata::PartitionChangeRecord;
 
 use crate::elect::{Candidates, Elected, Election, elect};
@@ -23,33 +24,6 @@ use crate::elect::{Candidates, Elected, Election, elect};
 const NO_LEADER: i32 = -1;
 /// In the record: the leader stays, and so does its epoch.
 const NO_LEADER_CHANGE: i32 = -2;
-
-/// A partition as it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PartitionState {
-    /// Replicas in preferred order.
-    pub replicas: Vec<NodeId>,
-    /// The log directory of each replica, in the same order; empty when unknown.
-    pub directories: Vec<DirectoryId>,
-    /// The in-sync set.
-    pub isr: Vec<NodeId>,
-    /// Replicas that a reassignment takes away once it completes.
-    pub removing: Vec<NodeId>,
-    /// Replicas that a reassignment brings in.
-    pub adding: Vec<NodeId>,
-    /// The eligible leader replicas.
-    pub elr: Vec<NodeId>,
-    /// Who led when the last eligible replica was lost.
-    pub last_known_elr: Vec<NodeId>,
-    /// The leader, if there is one.
-    pub leader: Option<NodeId>,
-    /// Whether the leader was chosen uncleanly and has not recovered yet.
-    pub recovering: bool,
-    /// Counts leaders.
-    pub leader_epoch: LeaderEpoch,
-    /// Counts changes.
-    pub partition_epoch: PartitionEpoch,
-}
 
 /// What holds for the partition's topic.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +37,7 @@ pub struct Rules {
 /// A change in the making: what the partition shall become.
 #[derive(Clone, Debug)]
 pub struct PartitionChange<'a> {
-    before: &'a PartitionState,
+    before: &'a Partition,
     rules: Rules,
     /// The in-sync set to be.
     pub isr: Vec<NodeId>,
@@ -85,15 +59,15 @@ pub struct PartitionChange<'a> {
 
 impl<'a> PartitionChange<'a> {
     /// No change yet, but for what an election brings.
-    pub fn new(before: &'a PartitionState, rules: Rules) -> Self {
+    pub fn new(before: &'a Partition, rules: Rules) -> Self {
         Self {
             before,
             rules,
-            isr: before.isr.clone(),
-            replicas: before.replicas.clone(),
-            removing: before.removing.clone(),
-            adding: before.adding.clone(),
-            recovering: before.recovering,
+            isr: before.isr.to_vec(),
+            replicas: before.replicas.to_vec(),
+            removing: before.removing.to_vec(),
+            adding: before.adding.to_vec(),
+            recovering: is_recovering(before),
             unclean_shutdown: None,
             election: Election::Online,
             directories: BTreeMap::new(),
@@ -132,7 +106,7 @@ impl<'a> PartitionChange<'a> {
         self.write_isr(&mut record, &elr, unclean);
         self.write_last_known(&mut record);
         self.write_assignment(&mut record, default_dir);
-        if self.recovering != self.before.recovering {
+        if self.recovering != is_recovering(self.before) {
             record.leader_recovery_state = i8::from(self.recovering);
         }
         let nothing = PartitionChangeRecord {
@@ -167,7 +141,7 @@ impl<'a> PartitionChange<'a> {
     /// The eligible leader replicas after the change of the in-sync set, before the election.
     fn eligible(&self) -> Vec<NodeId> {
         if !self.rules.elr_enabled {
-            return self.before.elr.clone();
+            return self.before.elr.to_vec();
         }
         if self.isr.len() >= self.rules.min_insync_replicas {
             return Vec::new();
@@ -181,7 +155,7 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn elect(&self, elr: &[NodeId], acceptable: impl Fn(NodeId) -> bool) -> Elected {
-        let last_known = match self.before.last_known_elr.as_slice() {
+        let last_known = match &*self.before.last_known_elr {
             [only] if self.rules.elr_enabled => Some(*only),
             _ => None,
         };
@@ -210,10 +184,10 @@ impl<'a> PartitionChange<'a> {
 
     fn write_isr(&self, record: &mut PartitionChangeRecord, elr: &[NodeId], unclean: bool) {
         let may_be_written = !self.isr.is_empty() || self.rules.elr_enabled;
-        if unclean || (may_be_written && self.isr != self.before.isr) {
+        if unclean || (may_be_written && *self.isr != *self.before.isr) {
             record.isr = Some(ids(&self.isr));
         }
-        if elr != self.before.elr {
+        if *elr != *self.before.elr {
             record.eligible_leader_replicas = Some(ids(elr));
         }
     }
@@ -243,9 +217,9 @@ impl<'a> PartitionChange<'a> {
             let given = self.directories.get(node).or_else(|| known.get(node));
             given.copied().unwrap_or_else(|| default_dir(*node))
         };
-        if !self.directories.is_empty() || self.replicas != before.replicas {
+        if !self.directories.is_empty() || *self.replicas != *before.replicas {
             let directories: Vec<DirectoryId> = self.replicas.iter().map(directory).collect();
-            record.directories = (directories != before.directories).then_some(directories);
+            record.directories = (*directories != *before.directories).then_some(directories);
         }
         let differing = |after: &[NodeId], before: &[NodeId]| (after != before).then(|| ids(after));
         record.replicas = differing(&self.replicas, &before.replicas);
@@ -254,14 +228,13 @@ impl<'a> PartitionChange<'a> {
     }
 }
 
+fn is_recovering(partition: &Partition) -> bool {
+    partition.leader_recovery_state == LeaderRecoveryState::Recovering
+}
+
 /// Node ids as records carry them.
 pub fn ids(nodes: &[NodeId]) -> Vec<i32> {
     nodes.iter().map(|node| node.get()).collect()
-}
-
-/// Node ids as records carry them, typed.
-pub fn nodes(ids: &[i32]) -> Vec<NodeId> {
-    ids.iter().copied().map(NodeId::new).collect()
 }
 
 #[cfg(test)]

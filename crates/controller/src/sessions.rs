@@ -32,8 +32,10 @@ pub enum Contact {
         broker: NodeId,
         /// Its registration.
         epoch: BrokerEpoch,
-        /// The offset after the records that moved its leaderships.
+        /// That of the last record that moved its leaderships.
         offset: Offset,
+        /// When it asked.
+        at: Millis,
     },
     /// Its process is known to be gone; nothing need be waited for.
     Gone {
@@ -74,8 +76,10 @@ impl Sessions {
                 session.heard = Some(at);
                 session.metadata_offset = session.metadata_offset.max(metadata_offset);
             }
-            Contact::ShutsDown { broker, epoch, offset } => {
-                self.session(broker, epoch).shutdown_offset = Some(offset);
+            Contact::ShutsDown { broker, epoch, offset, at } => {
+                let session = self.session(broker, epoch);
+                session.heard = Some(at);
+                session.shutdown_offset = Some(offset);
             }
             Contact::Gone { broker, epoch } => self.session(broker, epoch).heard = None,
         }

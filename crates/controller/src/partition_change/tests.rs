@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use metadata::{LeaderRecoveryState, Partition};
 use model::{LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, Uuid};
 use proto::metadata::PartitionChangeRecord;
 
-use super::{PartitionChange, PartitionState, Rules, ids};
+use super::{PartitionChange, Rules, ids};
 use crate::elect::Election;
 
 fn fields(text: &str) -> BTreeMap<&str, &str> {
@@ -55,16 +56,21 @@ fn describe(record: Option<PartitionChangeRecord>) -> String {
 fn decide(before: &str, wish: &str) -> String {
     let (before, wish) = (fields(before), fields(wish));
     let replicas = nodes(before.get("replicas"));
-    let state = PartitionState {
+    let recovering = before.contains_key("recovering");
+    let state = Partition {
         directories: replicas.iter().copied().map(directory).collect(),
-        replicas,
-        isr: nodes(before.get("isr")),
-        removing: nodes(before.get("removing")),
-        adding: nodes(before.get("adding")),
-        elr: nodes(before.get("elr")),
-        last_known_elr: nodes(before.get("last")),
+        replicas: replicas.into(),
+        isr: nodes(before.get("isr")).into(),
+        removing: nodes(before.get("removing")).into(),
+        adding: nodes(before.get("adding")).into(),
+        elr: nodes(before.get("elr")).into(),
+        last_known_elr: nodes(before.get("last")).into(),
         leader: nodes(before.get("leader")).first().copied(),
-        recovering: before.contains_key("recovering"),
+        leader_recovery_state: if recovering {
+            LeaderRecoveryState::Recovering
+        } else {
+            LeaderRecoveryState::Recovered
+        },
         leader_epoch: LeaderEpoch::new(5),
         partition_epoch: PartitionEpoch::new(9),
     };
