@@ -16,5 +16,5 @@ mod segment;
 pub use disk::Disk;
 pub use partition::{
     AppendError, Appended, FileSlice, FoundTimestamp, LeaderRules, Log, LogError, LogOptions, Opening,
-    RecoveryReport, Retention, Unsynced,
+    RecoveryReport, Retention, Synced, Unsynced,
 };

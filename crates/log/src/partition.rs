@@ -13,6 +13,7 @@
 
 mod append;
 mod cut;
+mod lookup;
 mod open;
 mod read;
 
@@ -167,21 +168,38 @@ pub struct Log {
     epochs: Epochs,
     producers: Producers,
     poisoned: bool,
+    /// A file was made or removed since the directory was last synced.
+    names_unsynced: bool,
+    /// How often the log's end was cut: a sync that began before a cut proves nothing after it.
+    cuts: u64,
 }
 
 /// A file to sync so that everything below `end` becomes durable; done without holding the log.
 pub struct Unsynced {
-    /// The segments' files, oldest first.
+    /// The segments' files, oldest first, and the indexes of those that do not grow any more.
     files: Vec<Arc<dyn DiskFile>>,
+    /// The directory, when names in it are new.
+    names: Option<(Arc<dyn Disk>, PathBuf)>,
     /// The log's end when this was taken.
     end: Offset,
+    cuts: u64,
+}
+
+/// A sync that succeeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Synced {
+    end: Offset,
+    cuts: u64,
 }
 
 impl Unsynced {
     /// Syncs. Tell the log about the outcome with [`Log::note_synced`].
-    pub fn sync(&self) -> io::Result<Offset> {
+    pub fn sync(&self) -> io::Result<Synced> {
         self.files.iter().try_for_each(|file| file.sync())?;
-        Ok(self.end)
+        if let Some((disk, dir)) = &self.names {
+            disk.sync_dir(dir)?;
+        }
+        Ok(Synced { end: self.end, cuts: self.cuts })
     }
 }
 
@@ -246,40 +264,55 @@ impl Log {
         self.epochs.begin(epoch, self.end);
     }
 
-    /// What to sync so that all of the log is durable; `None` when it is.
-    pub fn unsynced(&self) -> Result<Option<Unsynced>, LogError> {
+    /// What to sync so that all of the log is durable; `None` when it is. The epochs are written
+    /// here, rarely and at once: no recovery looks for them below the recovery point.
+    pub fn unsynced(&mut self) -> Result<Option<Unsynced>, LogError> {
         self.check_sound()?;
-        if self.recovery_point >= self.end {
+        if self.recovery_point >= self.end && !self.names_unsynced {
             return Ok(None);
         }
+        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let first = self.segment_index(self.recovery_point);
-        let open = |segment: &Segment| {
-            segment
-                .file(self.disk.as_ref(), &self.dir)
-                .map_err(LogError::io("open", &segment.path(&self.dir)))
-        };
-        let files = self.segments[first..].iter().filter(|segment| segment.size > 0).map(open);
-        Ok(Some(Unsynced { files: files.collect::<Result<_, _>>()?, end: self.end }))
+        let files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
+        let names = std::mem::take(&mut self.names_unsynced).then(|| (self.disk.clone(), self.dir.clone()));
+        Ok(Some(Unsynced { files, names, end: self.end, cuts: self.cuts }))
     }
 
-    /// A sync that began when the log ended at `synced` has succeeded, or failed: then the log is
-    /// poisoned, because a later sync may succeed without having written what this one lost.
-    pub fn note_synced(&mut self, synced: io::Result<Offset>) -> Result<(), LogError> {
-        let end = synced.map_err(|source| {
+    /// A sync has succeeded, or failed: then the log is poisoned, because a later sync may succeed
+    /// without having written what this one lost.
+    pub fn note_synced(&mut self, synced: io::Result<Synced>) -> Result<(), LogError> {
+        let synced = synced.map_err(|source| {
             self.poisoned = true;
             LogError::Io { doing: "sync", path: self.dir.clone(), source }
         })?;
-        // A truncation may have come between.
-        self.recovery_point = self.recovery_point.max(end.min(self.end));
+        if synced.cuts == self.cuts {
+            self.recovery_point = self.recovery_point.max(synced.end);
+        }
+        self.check();
         Ok(())
     }
 
-    /// Makes everything durable: batches, indexes, epochs. Names too, when segments were made.
+    /// The files that hold the batches from segment `first` on, and their finished indexes.
+    fn files_from(&self, first: usize) -> io::Result<Vec<Arc<dyn DiskFile>>> {
+        let mut files = Vec::new();
+        let last = self.segments.len() - 1;
+        for (index, segment) in self.segments.iter().enumerate().skip(first) {
+            if segment.size > 0 {
+                files.push(segment.file(self.disk.as_ref(), &self.dir)?);
+            }
+            if index < last {
+                files.extend(segment.index_files(self.disk.as_ref(), &self.dir)?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Makes everything durable: batches, epochs, names. Index files are written, not synced,
+    /// while their segment grows: recovery builds them anew.
     pub fn flush(&mut self) -> Result<(), LogError> {
         if let Some(unsynced) = self.unsynced()? {
             let synced = unsynced.sync();
             self.note_synced(synced)?;
-            self.poison_on(|log| log.disk.sync_dir(&log.dir), "sync")?;
         }
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let last = self.segments.len() - 1;

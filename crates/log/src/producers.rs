@@ -111,10 +111,12 @@ impl Producers {
             return Ok(Some(*written));
         }
         match known.batches.back() {
-            Some(last) if next_sequence(last.last_sequence) != got => {
-                Err(ProducerError::OutOfOrder { id, last: last.last_sequence, got })
+            Some(last) if next_sequence(last.last_sequence) == got => Ok(None),
+            // Only markers of this epoch so far: its sequences begin with 0.
+            None if got == 0 => Ok(None),
+            last => {
+                Err(ProducerError::OutOfOrder { id, last: last.map_or(-1, |last| last.last_sequence), got })
             }
-            _ => Ok(None),
         }
     }
 

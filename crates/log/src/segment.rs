@@ -33,6 +33,8 @@ pub struct Segment {
     times: Index<TimeEntry>,
     bytes_since_entry: u32,
     indexes_loaded: bool,
+    /// The time index's end was held against the log.
+    pub is_index_checked: bool,
 }
 
 /// A batch's header and where it stands in its segment.
@@ -76,6 +78,7 @@ impl Segment {
             times: Index::default(),
             bytes_since_entry: 0,
             indexes_loaded: size == 0,
+            is_index_checked: size == 0,
         }
     }
 
@@ -126,9 +129,9 @@ impl Segment {
         }
         let size = self.size;
         self.offsets = Index::load(disk, &self.index_path(dir), |entry: &OffsetEntry| entry.position < size)?;
-        let last = self.offsets.entries().last().map(|entry| entry.offset);
-        self.times =
-            Index::load(disk, &self.time_index_path(dir), |_: &TimeEntry| last.is_some() || size > 0)?;
+        self.times = Index::load(disk, &self.time_index_path(dir), |entry: &TimeEntry| {
+            entry.offset <= i32::MAX as u32
+        })?;
         self.newest = self.times.entries().last().copied().max_by_newest(self.newest);
         self.indexes_loaded = true;
         Ok(())
@@ -140,6 +143,7 @@ impl Segment {
             self.offsets = Index::default();
             self.times = Index::default();
             self.indexes_loaded = false;
+            self.is_index_checked = false;
         }
     }
 
@@ -153,6 +157,23 @@ impl Segment {
         self.times.persist(disk, &self.time_index_path(dir))
     }
 
+    /// Forgets the indexes, the size and the newest record: all are to be found again by a scan from 0.
+    pub fn clear_indexes(&mut self) {
+        self.offsets.truncate(|_| false);
+        self.times.truncate(|_| false);
+        self.newest = None;
+        self.size = 0;
+        self.bytes_since_entry = 0;
+        self.indexes_loaded = true;
+        self.is_index_checked = true;
+    }
+
+    /// Goes back to the batch of the last index entry, at `position`: what follows is noted again.
+    pub fn rewind(&mut self, position: u32) {
+        self.size = position;
+        self.bytes_since_entry = 0;
+    }
+
     /// Drops index entries at and behind `position`, before the segment is cut there or scanned anew.
     pub fn truncate_indexes(&mut self, position: u32) {
         self.offsets.truncate(|entry| entry.position < position);
@@ -162,26 +183,46 @@ impl Segment {
         self.bytes_since_entry = 0;
     }
 
-    /// Where to begin the search for `offset`: the position of a batch at or before it.
-    pub fn floor_position(&self, offset: Offset) -> u32 {
+    /// Where the search for `offset` begins; `None` is the segment's beginning.
+    pub fn floor_of_offset(&self, offset: Offset) -> Option<OffsetEntry> {
         let target = self.relative(offset);
-        self.offsets.floor(|entry| entry.offset <= target).map_or(0, |entry| entry.position)
+        self.offsets.floor(|entry| entry.offset <= target)
     }
 
-    /// The last indexed position not above `position`.
-    pub fn floor_before(&self, position: u32) -> u32 {
-        self.offsets.floor(|entry| entry.position <= position).map_or(0, |entry| entry.position)
+    /// The last indexed batch that begins at `position` or before.
+    pub fn floor_of_position(&self, position: u32) -> Option<OffsetEntry> {
+        self.offsets.floor(|entry| entry.position <= position)
     }
 
-    /// Where to begin the search for the first record at or after `timestamp`.
-    pub fn floor_of_time(&self, timestamp: Timestamp) -> u32 {
-        let entry = self.times.floor(|entry| entry.timestamp < timestamp);
-        entry.map_or(0, |entry| self.floor_position(self.base.plus(i64::from(entry.offset))))
+    /// What the time index knows of the records before `timestamp`.
+    pub fn floor_of_time(&self, timestamp: Timestamp) -> Option<TimeEntry> {
+        self.times.floor(|entry| entry.timestamp < timestamp)
     }
 
-    /// The offset indexes' last entry, from which a clean segment's tail is read.
-    pub fn last_indexed_position(&self) -> u32 {
-        self.offsets.entries().last().map_or(0, |entry| entry.position)
+    /// The last indexed batch, behind which a segment's tail is read.
+    pub fn last_indexed(&self) -> Option<OffsetEntry> {
+        self.offsets.entries().last().copied()
+    }
+
+    /// The last entry of the time index.
+    pub fn last_timed(&self) -> Option<TimeEntry> {
+        self.times.entries().last().copied()
+    }
+
+    /// The batch's last offset, or another within the segment, as an index entry has it.
+    pub fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.since(self.base)).unwrap_or(if offset < self.base { 0 } else { u32::MAX })
+    }
+
+    /// The files of its indexes, as far as there are any, for syncing.
+    pub fn index_files(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Vec<Arc<dyn DiskFile>>> {
+        let mut files = Vec::new();
+        for path in [self.index_path(dir), self.time_index_path(dir)] {
+            if disk.exists(&path)? {
+                files.push(disk.open(&path, OpenMode::ReadWrite)?);
+            }
+        }
+        Ok(files)
     }
 
     /// Deletes its files.
@@ -202,10 +243,6 @@ impl Segment {
 
     fn time_index_path(&self, dir: &Path) -> PathBuf {
         dir.join(file_name(self.base, TIME_INDEX_SUFFIX))
-    }
-
-    fn relative(&self, offset: Offset) -> u32 {
-        u32::try_from(offset.since(self.base)).unwrap_or(if offset < self.base { 0 } else { u32::MAX })
     }
 }
 
@@ -264,8 +301,7 @@ impl Walk {
         }
         let position = self.position;
         let end = self.end;
-        let header =
-            BatchHeader::parse(self.peek()?).map_err(|error| WalkError::Batch { position, error })?;
+        let header = self.peek_header()?;
         let left = (end - position) as usize;
         if header.size_bytes > left {
             let error = BatchError::Partial { needed: header.size_bytes, got: left };
@@ -273,6 +309,17 @@ impl Walk {
         }
         self.position += header.size_bytes as u32;
         Ok(Some(Placed { position, header }))
+    }
+
+    /// The header of the batch that comes next; the walk does not move.
+    pub fn peek_header(&mut self) -> Result<BatchHeader, WalkError> {
+        let position = self.position;
+        BatchHeader::parse(self.peek()?).map_err(|error| WalkError::Batch { position, error })
+    }
+
+    /// Where the next batch begins.
+    pub fn position(&self) -> u32 {
+        self.position
     }
 
     /// The bytes of the header at the current position, as many as there are.

@@ -167,6 +167,7 @@ impl Log {
             )?;
             self.write_producer_snapshot()?;
         }
+        self.names_unsynced = true;
         let segment = Segment::new(base, 0);
         let path = segment.path(&self.dir);
         segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("create", &path))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::{Offset, Timestamp};
 
 use crate::partition::{Log, LogError};
-use crate::segment::{Segment, Walk, file_name};
+use crate::segment::{Segment, file_name};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub(super) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 
 impl Log {
     /// Cuts the log so that it ends at `end`, or at the start of the batch that holds `end`.
-    /// Cutting behind the end changes nothing.
+    /// Cutting behind the end changes nothing. The recovery point may go back: the caller writes
+    /// its checkpoint before it appends again, or a crash would trust bytes that were never synced.
     pub fn truncate_to(&mut self, end: Offset) -> Result<(), LogError> {
         if end >= self.end {
             return Ok(());
@@ -34,8 +35,10 @@ impl Log {
         // Newest first: a crash in between leaves a log without a gap.
         while self.segments.len() > index + 1 {
             let segment = self.segments.pop().expect("more than one");
+            self.names_unsynced = true;
             self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
         }
+        self.cuts += 1;
         self.truncate_active(end)?;
         self.recovery_point = self.recovery_point.min(self.end);
         self.start = self.start.min(self.end);
@@ -60,10 +63,13 @@ impl Log {
         self.segments.push(segment);
         made.map_err(LogError::io("create", &path))?;
         (self.start, self.end, self.recovery_point) = (start, start, start);
+        self.cuts += 1;
         self.epochs.clear();
         self.producers = Default::default();
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         self.remove_snapshots(|_, _| true)?;
+        // A power cut must not bring the old segments back below a gap.
+        self.poison_on(|log| log.disk.sync_dir(&log.dir), "sync")?;
         self.check();
         Ok(())
     }
@@ -135,16 +141,15 @@ impl Log {
     /// Cuts the last segment before the first batch that reaches `end`.
     fn truncate_active(&mut self, end: Offset) -> Result<(), LogError> {
         let index = self.segments.len() - 1;
-        self.load_indexes(index)?;
+        let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(end))?;
         let file = self.file_of(index)?;
         let segment = &self.segments[index];
         let mut cut = segment.size;
-        let mut new_end = segment.base;
-        let mut walk = Walk::new(file.clone(), segment.floor_position(end), segment.size);
+        // Behind the last batch there may be a gap: the log ends where it was told.
+        let mut new_end = end;
         while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
             if placed.header.next_offset() > end {
                 cut = placed.position;
-                // Below `end` there may be a gap; the log ends where it was told unless a batch spans it.
                 new_end = end.min(placed.header.base_offset);
                 break;
             }
@@ -159,10 +164,9 @@ impl Log {
 
     /// Looks up the newest timestamp again behind the last index entry.
     pub(super) fn rescan_newest(&mut self, index: usize) -> Result<(), LogError> {
-        let file = self.file_of(index)?;
+        let mut walk = self.walk_from(index, Segment::last_indexed)?;
         let segment = &self.segments[index];
         let mut newest = segment.newest;
-        let mut walk = Walk::new(file, segment.last_indexed_position(), segment.size);
         while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
             let timestamp = placed.header.max_timestamp;
             if newest.is_none_or(|known| timestamp > known.timestamp) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::{Offset, TopicId};
 use wire::batch::BatchRef;
 
-use crate::disk::{Disk, OpenMode, read_file};
+use crate::disk::{DirEntry, Disk, OpenMode, read_file};
 use crate::epochs::Epochs;
 use crate::partition::cut::SNAPSHOT_SUFFIX;
 use crate::partition::read::FileSlice;
@@ -86,12 +86,14 @@ impl Log {
         }
         if segments.is_empty() {
             log.start_at(opening.start);
+            log.epochs.truncate_end(log.end);
             return Ok((log, None));
         }
         segments.sort_by_key(|segment: &Segment| segment.base);
         log.segments = segments;
         let report = log.settle(opening)?;
         log.start = opening.start.clamp(log.segments[0].base, log.end);
+        log.remove_stale_snapshots(&names)?;
         log.reload_producers()?;
         log.check();
         Ok((log, report))
@@ -110,6 +112,8 @@ impl Log {
             epochs: Epochs::default(),
             producers: Producers::default(),
             poisoned: false,
+            names_unsynced: true,
+            cuts: 0,
         }
     }
 
@@ -132,33 +136,44 @@ impl Log {
     /// Finds the log's end, cutting what is no whole batch.
     fn settle(&mut self, opening: Opening) -> Result<Option<RecoveryReport>, LogError> {
         let last = self.segments.len() - 1;
-        let first = if opening.is_clean { last } else { self.segment_index(opening.recovery_point) };
-        for index in first..=last {
-            self.load_indexes(index)?;
-            let from = if opening.is_clean {
-                self.segments[index].last_indexed_position()
-            } else {
-                self.segments[index].floor_position(opening.recovery_point)
-            };
-            if let Some((position, reason)) = self.scan(index, from, !opening.is_clean)? {
-                let report = self.cut_damage(index, position, reason)?;
-                self.recovery_point = self.end.min(opening.recovery_point);
-                self.epochs.truncate_end(self.end);
-                return Ok(Some(report));
+        if opening.is_clean && self.scan_tail(last)? {
+            self.recovery_point = self.end;
+            self.epochs.truncate_end(self.end);
+            return Ok(None);
+        }
+        let mut report = None;
+        for index in self.segment_index(opening.recovery_point)..=last {
+            if let Some((position, reason)) = self.scan(index, 0, Some(opening.recovery_point))? {
+                report = Some(self.cut_damage(index, position, reason)?);
+                break;
             }
         }
-        self.recovery_point = if opening.is_clean { self.end } else { opening.recovery_point.min(self.end) };
+        self.recovery_point = opening.recovery_point.min(self.end);
         self.epochs.truncate_end(self.end);
-        Ok(None)
+        Ok(report)
     }
 
-    /// Reads segment `index` from `position` on and builds what follows from its batches. Says
+    /// Trusts the last segment but for its end, which is looked up from the last index entry on.
+    /// Says whether that made sense.
+    fn scan_tail(&mut self, last: usize) -> Result<bool, LogError> {
+        let position = self.walk_from(last, Segment::last_indexed)?.position();
+        let size = self.segments[last].size;
+        if self.scan(last, position, None)?.is_none() {
+            return Ok(true);
+        }
+        self.segments[last].size = size;
+        self.end = Offset::ZERO;
+        Ok(false)
+    }
+
+    /// Reads segment `index` from `position` on, 0 or that of its last index entry, and builds what
+    /// follows from its batches; those that end behind `unsynced_from` have their CRC checked. Says
     /// where it stops making sense, if it does.
     fn scan(
         &mut self,
         index: usize,
         position: u32,
-        check_crc: bool,
+        unsynced_from: Option<Offset>,
     ) -> Result<Option<(u32, String)>, LogError> {
         let segment = &mut self.segments[index];
         let size = segment.size;
@@ -166,8 +181,11 @@ impl Log {
             self.end = self.end.max(segment.base);
             return Ok(None);
         }
-        segment.truncate_indexes(position);
-        segment.size = position;
+        if position == 0 {
+            segment.clear_indexes()
+        } else {
+            segment.rewind(position)
+        }
         let base = segment.base;
         let file = self.file_of(index)?;
         let mut walk = Walk::new(file.clone(), position, size);
@@ -184,7 +202,7 @@ impl Log {
                     return Ok(Some((position, error.to_string())));
                 }
             };
-            if let Some(reason) = self.doubt(&file, &placed, base, end, check_crc)? {
+            if let Some(reason) = self.doubt(&file, &placed, base, end, unsynced_from)? {
                 return Ok(Some((placed.position, reason)));
             }
             let interval = self.options.index_interval_bytes;
@@ -204,7 +222,7 @@ impl Log {
         placed: &Placed,
         base: Offset,
         end: Offset,
-        check_crc: bool,
+        unsynced_from: Option<Offset>,
     ) -> Result<Option<String>, LogError> {
         if placed.header.last_offset().since(base) > i64::from(i32::MAX) {
             let last = placed.header.last_offset();
@@ -213,7 +231,7 @@ impl Log {
         if placed.header.base_offset < end {
             return Ok(Some(format!("a batch begins at offset {} below {end}", placed.header.base_offset)));
         }
-        if !check_crc {
+        if unsynced_from.is_none_or(|from| placed.header.next_offset() <= from) {
             return Ok(None);
         }
         let slice = FileSlice {
@@ -280,14 +298,34 @@ impl Log {
             if self.segments[index].size == 0 {
                 continue;
             }
-            self.load_indexes(index)?;
-            let file = self.file_of(index)?;
+            let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(from))?;
             let segment = &self.segments[index];
-            let mut walk = Walk::new(file, segment.floor_position(from), segment.size);
             while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
                 if placed.header.base_offset >= from {
                     self.producers.note(&placed.header);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what crashes and stops left, only the snapshots where a segment begins are of use, and
+    /// the newest one. One above the end would come true, and wrong, when the log grows past it.
+    fn remove_stale_snapshots(&mut self, names: &[DirEntry]) -> Result<(), LogError> {
+        let mut newest = true;
+        for name in names.iter().rev() {
+            let Some(offset) = parse_name(&name.name, SNAPSHOT_SUFFIX) else { continue };
+            let is_base = self.segments.iter().any(|segment| segment.base == offset);
+            if offset <= self.end && (is_base || newest) {
+                newest = false;
+                continue;
+            }
+            let path = self.dir.join(&name.name);
+            match self.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::io("remove", &path)(error));
+                }
+                _ => {}
             }
         }
         Ok(())

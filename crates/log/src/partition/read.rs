@@ -75,7 +75,7 @@ impl Log {
             if first.header.next_offset() > upper {
                 return Ok(None);
             }
-            let end = self.last_end(index, &file, &first, max_bytes, upper)?;
+            let end = self.last_end(index, &first, max_bytes, upper)?;
             let len = match end - first.position {
                 0 if at_least_one => first.header.size_bytes,
                 len => len as usize,
@@ -93,8 +93,9 @@ impl Log {
             if segment.size == 0 || segment.newest.is_some_and(|newest| newest.timestamp < timestamp) {
                 continue;
             }
+            let mut walk = self.walk_from_time(index, timestamp)?;
             let file = self.file_of(index)?;
-            let mut walk = Walk::new(file.clone(), segment.floor_of_time(timestamp), segment.size);
+            let segment = &self.segments[index];
             while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
                 if placed.header.max_timestamp >= timestamp
                     && placed.header.last_offset() >= self.start
@@ -123,10 +124,9 @@ impl Log {
 
     /// The batch of segment `index` that holds `from` or comes after it.
     fn find(&mut self, index: usize, from: Offset) -> Result<(Option<Placed>, Arc<dyn DiskFile>), LogError> {
-        self.load_indexes(index)?;
+        let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(from))?;
         let file = self.file_of(index)?;
         let segment = &self.segments[index];
-        let mut walk = Walk::new(file.clone(), segment.floor_position(from), segment.size);
         loop {
             match walk.next().map_err(|error| self.damaged(segment, error))? {
                 Some(placed) if placed.header.last_offset() < from => {}
@@ -137,9 +137,8 @@ impl Log {
 
     /// The end of the last batch that fits behind `first`.
     fn last_end(
-        &self,
+        &mut self,
         index: usize,
-        file: &Arc<dyn DiskFile>,
         first: &Placed,
         max_bytes: usize,
         upper: Offset,
@@ -152,10 +151,15 @@ impl Log {
         }
         // An index entry names the last offset of a batch that begins at its position: all
         // before it lies below both bounds when the entry does.
-        let below_upper = segment.floor_position(upper);
-        let from = segment.floor_before(limit).min(below_upper).max(first.position);
-        let mut end = from;
-        let mut walk = Walk::new(file.clone(), from, segment.size);
+        let mut walk = self.walk_from(index, |segment| {
+            let (by_size, by_offset) = (segment.floor_of_position(limit)?, segment.floor_of_offset(upper)?);
+            Some(if by_size.position < by_offset.position { by_size } else { by_offset })
+        })?;
+        let segment = &self.segments[index];
+        if walk.position() < first.position {
+            walk = Walk::new(self.file_of(index)?, first.position, segment.size);
+        }
+        let mut end = walk.position();
         while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
             if placed.end() > limit || placed.header.next_offset() > upper {
                 break;
@@ -196,15 +200,17 @@ impl Log {
         Ok(None)
     }
 
-    pub(super) fn load_indexes(&mut self, index: usize) -> Result<(), LogError> {
-        let path = self.segments[index].path(&self.dir);
-        self.segments[index]
-            .load_indexes(self.disk.as_ref(), &self.dir)
-            .map_err(LogError::io("read the index of", &path))
-    }
-
-    pub(super) fn file_of(&self, index: usize) -> Result<Arc<dyn DiskFile>, LogError> {
-        let segment = &self.segments[index];
-        segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("open", &segment.path(&self.dir)))
+    /// A walk that begins before the first record at or after `timestamp`.
+    fn walk_from_time(&mut self, index: usize, timestamp: Timestamp) -> Result<Walk, LogError> {
+        let mut entry = self.segments[index].floor_of_time(timestamp);
+        if let Some(found) = entry
+            && !self.is_true(index, found)?
+        {
+            self.rebuild_indexes(index)?;
+            entry = self.segments[index].floor_of_time(timestamp);
+        }
+        let offset = entry.map_or(0, |entry| entry.offset);
+        let offset = self.segments[index].base.plus(i64::from(offset));
+        self.walk_from(index, |segment| segment.floor_of_offset(offset).filter(|_| entry.is_some()))
     }
 }

@@ -10,6 +10,8 @@ use wire::batch::{BatchBuilder, Batches, NewRecord, Producer, Rules};
 use super::{AppendError, LeaderRules, Log, LogError, LogOptions, Opening, Retention};
 use crate::disk::{Crash, Disk, MemDisk};
 
+mod damage;
+
 const DIR: &str = "/data/t-0";
 const RULES: LeaderRules = LeaderRules {
     batch: Rules {

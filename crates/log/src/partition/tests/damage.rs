@@ -1,0 +1,169 @@
+//! What a log makes of damaged indexes, stale snapshots, gaps and syncs that come late.
+
+use super::*;
+use crate::producers::Producers;
+
+const SUFFIXES: [&str; 2] = ["index", "timeindex"];
+
+/// Three segments with several index entries each; values and times are the offsets.
+fn indexed(disk: &MemDisk) -> Log {
+    let mut log = new_log(disk, 900);
+    for _ in 0..30 {
+        append(&mut log, 2, 0).expect("no fault");
+    }
+    assert!(log.segments.len() >= 3);
+    log.close().expect("no fault");
+    log
+}
+
+fn index_files(disk: &MemDisk) -> Vec<PathBuf> {
+    let names = disk.list(Path::new(DIR)).expect("no fault").into_iter().map(|entry| entry.name);
+    let wanted = |name: &String| SUFFIXES.iter().any(|suffix| name.ends_with(&format!(".{suffix}")));
+    names.filter(wanted).map(|name| Path::new(DIR).join(name)).collect()
+}
+
+/// Opens the log again, clean and unclean, and looks at every record by offset and by time.
+fn check_serves_all(damage: &str, make: impl Fn() -> MemDisk) {
+    for is_clean in [true, false] {
+        let opening = Opening { is_clean, recovery_point: Offset::new(60), start: Offset::ZERO };
+        let mut log = reopen(&make(), 900, opening);
+        assert_holds(&mut log, 0, 60);
+        for time in (0..60).step_by(7) {
+            let found = log.find_timestamp(Timestamp::new(time)).expect("no fault").expect("there is one");
+            assert_eq!(found.offset.get(), time, "{damage}, clean: {is_clean}");
+        }
+        let newest = log.find_newest().expect("no fault").map(|found| found.offset.get());
+        assert_eq!(newest, Some(59), "{damage}, clean: {is_clean}");
+        let young = Retention { bytes: None, age: Some(Duration::from_millis(100)) };
+        assert_eq!(log.retain(&young, Timestamp::new(100), Offset::new(60)).expect("no fault"), 0);
+        append(&mut log, 2, 1).expect("goes on");
+        log.truncate_to(Offset::new(41)).expect("no fault");
+        assert_holds(&mut log, 0, 40);
+    }
+}
+
+#[test]
+fn an_index_flipped_at_any_byte_serves_every_record() {
+    let disk = MemDisk::new();
+    indexed(&disk);
+    for path in index_files(&disk) {
+        for at in 0..disk.file_len(&path).expect("exists") {
+            for bits in [0x01, 0x80] {
+                check_serves_all(&format!("{} flipped at {at}", path.display()), || {
+                    let disk = MemDisk::new();
+                    indexed(&disk);
+                    disk.flip(&path, at, bits).expect("exists");
+                    disk
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_cut_anywhere_or_missing_serves_every_record() {
+    let disk = MemDisk::new();
+    indexed(&disk);
+    for path in index_files(&disk) {
+        for len in 0..disk.file_len(&path).expect("exists") {
+            check_serves_all(&format!("{} cut to {len}", path.display()), || {
+                let disk = MemDisk::new();
+                indexed(&disk);
+                let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("exists");
+                file.truncate(len).expect("no fault");
+                disk
+            });
+        }
+        check_serves_all("missing", || {
+            let disk = MemDisk::new();
+            indexed(&disk);
+            disk.remove_file(&path).expect("exists");
+            disk
+        });
+    }
+}
+
+#[test]
+fn indexes_filled_with_zeroes_ahead_as_kafka_leaves_them_serve_every_record() {
+    check_serves_all("zeroes ahead", || {
+        let disk = MemDisk::new();
+        indexed(&disk);
+        for path in index_files(&disk) {
+            let len = disk.file_len(&path).expect("exists");
+            let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("exists");
+            file.truncate(len + 240).expect("no fault");
+        }
+        disk
+    });
+}
+
+#[test]
+fn a_sync_that_began_before_a_truncation_proves_nothing_after_it() {
+    let mut log = new_log(&MemDisk::new(), 1 << 20);
+    for _ in 0..5 {
+        append(&mut log, 2, 0).expect("no fault");
+    }
+    let unsynced = log.unsynced().expect("sound").expect("ten records");
+    log.truncate_to(Offset::new(4)).expect("no fault");
+    for _ in 0..5 {
+        append(&mut log, 2, 1).expect("no fault");
+    }
+    log.note_synced(unsynced.sync()).expect("it succeeded");
+    assert_eq!(log.recovery_point(), Offset::ZERO);
+}
+
+#[test]
+fn a_shared_sync_makes_segments_epochs_and_names_durable() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 300);
+    for epoch in 0..12 {
+        append(&mut log, 2, epoch).expect("no fault");
+    }
+    let unsynced = log.unsynced().expect("sound").expect("something");
+    append(&mut log, 2, 12).expect("an append while the sync runs");
+    log.note_synced(unsynced.sync()).expect("no fault");
+    assert_eq!(log.recovery_point(), Offset::new(24));
+    let recovery_point = log.recovery_point();
+    drop(log);
+    disk.crash(Crash::Power);
+    let mut log = reopen(&disk, 300, Opening { recovery_point, ..Opening::default() });
+    assert_holds(&mut log, 0, 24);
+    let ends = |epoch| log.epoch_end(LeaderEpoch::new(epoch)).map(|(_, end)| end.get());
+    assert_eq!([ends(0), ends(5), ends(11)], [Some(2), Some(12), Some(24)]);
+}
+
+#[test]
+fn a_truncation_into_a_gap_ends_the_log_where_it_was_told() {
+    let mut log = new_log(&MemDisk::new(), 1 << 20);
+    append(&mut log, 2, 0).expect("no fault");
+    let mut builder = BatchBuilder::new(Offset::new(50), LeaderEpoch::new(0));
+    builder.push(&NewRecord { value: Some(b"50"), ..NewRecord::default() });
+    let mut bytes = Vec::new();
+    builder.finish(&mut bytes).expect("no codec");
+    log.append_as_follower(&bytes, Timestamp::new(0)).expect("compaction leaves gaps");
+    assert_eq!(log.end(), Offset::new(51));
+    log.truncate_to(Offset::new(20)).expect("no fault");
+    assert_eq!(log.end(), Offset::new(20));
+    assert_eq!(read_all(&mut log, 0), [0, 1]);
+}
+
+#[test]
+fn a_snapshot_above_the_logs_end_is_removed_before_it_can_come_true() {
+    let disk = MemDisk::new();
+    drop(four_batches(&disk));
+    for offset in [3, 6, 12, 13, 400] {
+        let path = Path::new(DIR).join(format!("{offset:020}.snapshot"));
+        let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("no fault");
+        file.write_at(&Producers::default().encode(), 0).expect("no fault");
+    }
+    reopen(&disk, 1 << 20, Opening::default());
+    let names = disk.list(Path::new(DIR)).expect("no fault").into_iter().map(|entry| entry.name);
+    let left: Vec<_> = names.filter(|name| name.ends_with(".snapshot")).collect();
+    assert_eq!(left, ["00000000000000000012.snapshot"]);
+}
+
+#[test]
+fn an_idle_log_takes_less_than_a_kibibyte() {
+    let size = size_of::<Log>() + size_of::<crate::segment::Segment>() + DIR.len();
+    assert!(size < 1_024, "{size} bytes");
+}
