@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use log::disk::MemDisk;
-use model::{LeaderEpoch, NodeId, Offset, Timestamp, Uuid};
+use log::disk::{Crash, MemDisk};
+use model::{LeaderEpoch, NodeId, Offset, Uuid};
 use net::pipe::PipeNetwork;
 use net::{Network, SystemClock};
 use proto::metadata::{MetadataRecord, ProducerIdsRecord};
@@ -108,7 +108,7 @@ impl Node {
         self.network.kill(&format!("n{}", self.id));
         running.serving.abort();
         running.quorum.shutdown().await;
-        self.disk.crash(log::disk::Crash::default());
+        self.disk.crash(Crash::Power);
     }
 }
 
@@ -150,6 +150,8 @@ async fn until_ready(quorum: &Quorum) -> LeaderEpoch {
 
 /// Runs a test on virtual time.
 fn run(test: impl Future<Output = ()>) {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let local = tokio::task::LocalSet::new();
     runtime.expect("a runtime").block_on(local.run_until(test));
@@ -186,6 +188,120 @@ fn a_wrong_epoch_is_told_who_leads() {
         let answer = running.quorum.append(epoch.next(), vec![record(1)]).await;
         let leader = Some(NodeId::new(1));
         assert_eq!(answer, Err(super::AppendError::NotLeader { leader, epoch }));
-        let _ = Timestamp::new(0);
+    });
+}
+
+const THREE: &str = "1@n1:9093,2@n2:9093,3@n3:9093";
+
+/// Three nodes, some of them up.
+struct Trio {
+    nodes: Vec<Node>,
+    running: Vec<Option<Running>>,
+}
+
+impl Trio {
+    async fn start(tuning: Tuning) -> Self {
+        let network = PipeNetwork::new();
+        let node = |id| Node { tuning: tuning.clone(), ..Node::new(id, THREE, &network) };
+        let nodes = (1..=3).map(node).collect();
+        let mut trio = Self { nodes, running: vec![None, None, None] };
+        for at in 0..3 {
+            trio.revive(at).await;
+        }
+        trio
+    }
+
+    async fn revive(&mut self, at: usize) {
+        let running = self.nodes[at].start().await;
+        self.running[at] = Some(running);
+    }
+
+    async fn kill(&mut self, at: usize) {
+        let running = self.running[at].take().expect("it is up");
+        self.nodes[at].kill(running).await;
+    }
+
+    fn up(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().flatten()
+    }
+
+    /// The node that leads, ready, by its place.
+    async fn leader(&self) -> (usize, LeaderEpoch) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while tokio::time::Instant::now() < deadline {
+            for (at, running) in self.running.iter().enumerate() {
+                let status = running.as_ref().map(|running| running.quorum.status().borrow().clone());
+                if let Some(status) = status.filter(|status| status.is_leader_ready) {
+                    return (at, status.epoch);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seen: Vec<_> = self.up().map(|running| running.quorum.status().borrow().clone()).collect();
+        panic!("nobody leads: {seen:#?}");
+    }
+
+    async fn append(&self, number: i64) -> Offset {
+        let (at, epoch) = self.leader().await;
+        let quorum = &self.running[at].as_ref().expect("it leads").quorum;
+        quorum.append(epoch, vec![record(number)]).await.expect("a majority is up")
+    }
+
+    /// Waits until every node that is up has applied `offset`.
+    async fn settle(&self, offset: Offset) {
+        for running in self.up() {
+            let mut status = running.quorum.status();
+            let there = status.wait_for(|status| status.high_watermark > offset);
+            let there = tokio::time::timeout(Duration::from_secs(30), there).await;
+            there.expect("catches up within 30 s").expect("runs");
+        }
+    }
+
+    fn check_equal(&self, expected: &[i64]) {
+        for running in self.up() {
+            assert_eq!(running.toy.ids(), expected, "node {}", running.quorum.node());
+        }
+    }
+}
+
+#[test]
+fn three_nodes_agree_while_each_dies_in_turn() {
+    run(async {
+        let mut trio = Trio::start(Tuning::default()).await;
+        let mut written = Vec::new();
+        for round in 0..6 {
+            let (leader, _) = trio.leader().await;
+            let victim = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
+            for number in 0..5 {
+                trio.append(round * 100 + number).await;
+                written.push(round * 100 + number);
+            }
+            trio.kill(victim).await;
+            trio.append(round * 100 + 50).await;
+            written.push(round * 100 + 50);
+            trio.revive(victim).await;
+        }
+        let last = trio.append(1000).await;
+        written.push(1000);
+        trio.settle(last).await;
+        trio.check_equal(&written);
+    });
+}
+
+#[test]
+fn a_killed_leader_is_replaced_within_half_a_second() {
+    run(async {
+        let mut trio = Trio::start(Tuning::default()).await;
+        for _ in 0..5 {
+            let last = trio.append(1).await;
+            trio.settle(last).await;
+            let (leader, epoch) = trio.leader().await;
+            let killed = tokio::time::Instant::now();
+            trio.kill(leader).await;
+            let (next, next_epoch) = trio.leader().await;
+            let took = killed.elapsed();
+            assert!(next != leader && next_epoch > epoch && took < Duration::from_millis(500), "{took:?}");
+            trio.revive(leader).await;
+        }
     });
 }

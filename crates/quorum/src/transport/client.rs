@@ -14,7 +14,7 @@ use futures_util::stream::{FuturesOrdered, Stream, StreamExt, unfold};
 use model::NodeId;
 use net::Connection;
 use openraft::base::{BoxFuture, BoxStream};
-use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
@@ -105,13 +105,15 @@ async fn ask<R: Message + Default>(
     body: Vec<u8>,
 ) -> Result<R, RpcError> {
     let sent = connection.send_raw(key, keys::VERSION, &body, peers.timeout).await;
-    let response = sent.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
+    let response = sent.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?;
     peers.note_heard(target);
     R::decode(response).map_err(|error| garbled(ConvertError::Decode(error)))
 }
 
+/// Every failure is "unreachable": openraft retries the other kinds at once, and a peer that accepts and
+/// closes would keep both nodes busy.
 fn garbled(error: ConvertError) -> RpcError {
-    RPCError::Network(NetworkError::new(&error))
+    RPCError::Unreachable(Unreachable::new(&error))
 }
 
 /// The peer would not look at the request. Said once here, where an operator sees it on either end.
@@ -180,11 +182,11 @@ impl RaftNetworkV2<Types> for Peer {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
-            let connection = self.connected().await?;
+            // Not connected yet: openraft sleeps off a failure when the first request is asked for, and an
+            // error before that would be tried again at once, for ever.
             let pipeline = Pipeline {
-                peers: self.peers.clone(),
-                target: self.target,
-                connection,
+                peer: self,
+                connection: None,
                 input: Some(input),
                 in_flight: FuturesOrdered::new(),
                 ranges: VecDeque::new(),
@@ -283,10 +285,10 @@ impl Peer {
 type Answer = Pin<Box<dyn Future<Output = Result<wire_messages::AppendResponse, RpcError>> + Send>>;
 
 /// Appends on their way to one follower.
-struct Pipeline<S> {
-    peers: Arc<Peers>,
-    target: NodeId,
-    connection: Arc<Connection>,
+struct Pipeline<'s, S> {
+    peer: &'s mut Peer,
+    /// The one that all of them use; a new one would lose their order.
+    connection: Option<Arc<Connection>>,
     /// `None` once the leader has no more to say.
     input: Option<S>,
     in_flight: FuturesOrdered<Answer>,
@@ -294,7 +296,7 @@ struct Pipeline<S> {
     ranges: VecDeque<(Option<LogId>, Option<LogId>)>,
 }
 
-impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Pipeline<S> {
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Pipeline<'_, S> {
     /// The next answer, and whether more may follow.
     async fn next(&mut self) -> Option<(Result<StreamAppendResult<Types>, RpcError>, bool)> {
         loop {
@@ -305,7 +307,9 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Pipeline<S> {
                     biased;
                     Some(answer) = self.in_flight.next() => return Some(self.finish(answer)),
                     request = input.next() => match request {
-                        Some(request) => self.send(&request),
+                        Some(request) => if let Err(error) = self.send(&request).await {
+                            return Some((Err(error), false));
+                        },
                         None => self.input = None,
                     },
                 },
@@ -313,14 +317,19 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Pipeline<S> {
         }
     }
 
-    fn send(&mut self, request: &AppendEntriesRequest<Types>) {
+    async fn send(&mut self, request: &AppendEntriesRequest<Types>) -> Result<(), RpcError> {
+        let connection = match &self.connection {
+            Some(connection) => connection.clone(),
+            None => self.connection.insert(self.peer.connected().await?).clone(),
+        };
         let last = request.entries.last().map(|entry| entry.id).or(request.prev_log_id);
         self.ranges.push_back((request.prev_log_id, last));
-        let body = append_message(&self.peers, self.target, request);
-        let (peers, target, connection) = (self.peers.clone(), self.target, self.connection.clone());
+        let (peers, target) = (self.peer.peers.clone(), self.peer.target);
+        let body = append_message(&peers, target, request);
         self.in_flight.push_back(Box::pin(async move {
             ask(&peers, target, &connection, keys::APPEND_ENTRIES, body).await
         }));
+        Ok(())
     }
 
     fn finish(
@@ -328,7 +337,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Pipeline<S> {
         answer: Result<wire_messages::AppendResponse, RpcError>,
     ) -> (Result<StreamAppendResult<Types>, RpcError>, bool) {
         let (previous, last) = self.ranges.pop_front().expect("each answer has its request");
-        match answer.and_then(|response| append_outcome(self.target, response)) {
+        match answer.and_then(|response| append_outcome(self.peer.target, response)) {
             Ok(AppendEntriesResponse::Conflict) if previous.is_none() => {
                 (Err(garbled(ConvertError::Missing("entry that could conflict"))), false)
             }
