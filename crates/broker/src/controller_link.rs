@@ -70,7 +70,9 @@ impl LinkError {
     /// What a client is told when it waited in vain.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Vacant | Self::NotController | Self::Connect(_) | Self::Send(_) => ErrorCode::RequestTimedOut,
+            Self::Vacant | Self::NotController | Self::Connect(_) | Self::Send(_) => {
+                ErrorCode::RequestTimedOut
+            }
             Self::Unreadable(_) => ErrorCode::UnknownServerError,
             Self::Stopping => ErrorCode::NotController,
         }
@@ -143,7 +145,11 @@ impl ControllerLink {
         self.retry(deadline, || self.attempt(asker.version, &request, Some(asker), deadline)).await
     }
 
-    async fn retry<'a, F>(&'a self, deadline: Instant, attempt: impl Fn() -> F) -> Result<ResponseKind, LinkError>
+    async fn retry<'a, F>(
+        &'a self,
+        deadline: Instant,
+        attempt: impl Fn() -> F,
+    ) -> Result<ResponseKind, LinkError>
     where
         F: Future<Output = Result<ResponseKind, LinkError>> + 'a,
     {
@@ -200,7 +206,12 @@ impl ControllerLink {
         }
     }
 
-    async fn connection(&self, host: &str, port: u16, within: Duration) -> Result<Arc<Connection>, LinkError> {
+    async fn connection(
+        &self,
+        host: &str,
+        port: u16,
+        within: Duration,
+    ) -> Result<Arc<Connection>, LinkError> {
         let there = format!("{host}:{port}");
         let shared = self.inner.connection.lock().expect("no holder of this lock panics").clone();
         if let Some(open) = shared.filter(|open| open.peer() == there && !open.is_closed()) {

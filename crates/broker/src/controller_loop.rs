@@ -22,6 +22,7 @@ use std::time::Duration;
 use controller::Settings;
 use model::NodeId;
 use net::{Clock, Network};
+use proto::metadata::MetadataRecord;
 use quorum::Quorum;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,6 @@ use wire::messages::{RequestKind, ResponseKind};
 
 use crate::controller_loop::office::Office;
 use crate::publish::Published;
-
-pub use working::Bootstrap;
 
 /// Requests that wait for the loop. More than all brokers together have in flight; beyond it
 /// their connections are not read.
@@ -76,8 +75,8 @@ pub struct ControllerOptions {
     pub clock: Arc<dyn Clock>,
     /// How brokers are watched.
     pub network: Arc<dyn Network>,
-    /// What a new cluster begins with.
-    pub bootstrap: Bootstrap,
+    /// What a new cluster begins with, if `storage format` said.
+    pub bootstrap: Option<Vec<MetadataRecord>>,
     /// Settings of the decisions.
     pub tuning: Tuning,
     /// For ids and placement.

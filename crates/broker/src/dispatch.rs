@@ -81,7 +81,12 @@ fn decode_body(header: &RequestHeader, body: Bytes, listener: ListenerKind) -> R
 }
 
 /// The frame of a message.
-pub fn encode(correlation_id: i32, api_key: i16, version: i16, message: &ResponseKind) -> Result<Vec<u8>, String> {
+pub fn encode(
+    correlation_id: i32,
+    api_key: i16,
+    version: i16,
+    message: &ResponseKind,
+) -> Result<Vec<u8>, String> {
     let api = ApiKey::try_from(api_key).map_err(|()| format!("API {api_key} has no messages"))?;
     let mut out = Vec::with_capacity(256);
     wire::response::encode(correlation_id, api, version, message, &mut out)
@@ -98,7 +103,12 @@ pub fn encode_head(correlation_id: i32, api_key: i16, version: i16, body_bytes: 
 }
 
 /// Has a request answered by whoever serves it.
-pub async fn answer(context: &Arc<Context>, asker: RequestContext, correlation_id: i32, body: Body) -> Answer {
+pub async fn answer(
+    context: &Arc<Context>,
+    asker: RequestContext,
+    correlation_id: i32,
+    body: Body,
+) -> Answer {
     match body {
         Body::Message(request) => match asker.listener.kind {
             ListenerKind::Broker => of_broker(context, asker, request).await,
@@ -143,6 +153,7 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
             let listener = &asker.listener.name;
             Answer::message(handlers::describe_topic_partitions::handle(context, listener, request))
         }
+        K::DescribeQuorum(request) => later(handlers::describe_quorum::at_broker(cx, asker, request)),
         forwarded => later(handlers::forward::handle(cx, asker, forwarded)),
     }
 }

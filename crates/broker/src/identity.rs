@@ -118,7 +118,8 @@ impl MetaProperties {
 
     /// Reads the file's text; an error says what is wrong with it.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
+        let lines =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
         let fields: BTreeMap<&str, &str> = lines
             .filter_map(|line| line.split_once('='))
             .map(|(key, value)| (key.trim(), value.trim()))
@@ -199,8 +200,8 @@ fn agree(
 mod tests {
     use std::path::PathBuf;
 
-    use log::disk::{MemDisk, write_atomically};
     use log::Disk;
+    use log::disk::{MemDisk, write_atomically};
     use model::{NodeId, Uuid};
 
     use super::{META_PROPERTIES, MetaProperties, check};
@@ -215,7 +216,8 @@ mod tests {
     /// Directories `/d0`, `/d1`... with these files, opened by node 1.
     fn outcome(files: &[&str]) -> String {
         let disk = MemDisk::new();
-        let dirs: Vec<PathBuf> = (0..files.len()).map(|number| PathBuf::from(format!("/d{number}"))).collect();
+        let dirs: Vec<PathBuf> =
+            (0..files.len()).map(|number| PathBuf::from(format!("/d{number}"))).collect();
         for (dir, text) in dirs.iter().zip(files) {
             disk.create_dir_all(dir).expect("an empty disk takes directories");
             if !text.is_empty() {
@@ -223,7 +225,9 @@ mod tests {
             }
         }
         match check(&disk, &dirs, NodeId::new(1)) {
-            Ok(identity) => format!("cluster {}, {} directories", identity.cluster, identity.directories.len()),
+            Ok(identity) => {
+                format!("cluster {}, {} directories", identity.cluster, identity.directories.len())
+            }
             Err(error) => error.to_string(),
         }
     }

@@ -114,7 +114,9 @@ pub struct Lifecycle {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LifecycleError {
     /// The controllers belong to another cluster.
-    #[error("the controllers refuse this broker: its cluster.id is {0}, theirs is another; format its directories for their cluster, or point controller.quorum.bootstrap.servers at its own")]
+    #[error(
+        "the controllers refuse this broker: its cluster.id is {0}, theirs is another; format its directories for their cluster, or point controller.quorum.bootstrap.servers at its own"
+    )]
     WrongCluster(ClusterId),
     /// The controllers cannot take it as it is.
     #[error("the controllers refuse to register this broker: {0}")]

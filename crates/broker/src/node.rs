@@ -78,7 +78,9 @@ pub enum StartError {
         advice: &'static str,
     },
     /// The listener's protocol is not there yet.
-    #[error("listener {listener} asks for {protocol}, and only PLAINTEXT is served so far; set listener.security.protocol.map accordingly")]
+    #[error(
+        "listener {listener} asks for {protocol}, and only PLAINTEXT is served so far; set listener.security.protocol.map accordingly"
+    )]
     Protocol {
         /// The listener.
         listener: String,
@@ -89,8 +91,8 @@ pub enum StartError {
     #[error(transparent)]
     Quorum(#[from] OpenError),
     /// What a new cluster begins with cannot be read.
-    #[error("cannot read what the cluster begins with: {0}; format the directory again, or restore bootstrap.checkpoint")]
-    Bootstrap(String),
+    #[error(transparent)]
+    Bootstrap(#[from] quorum::format::FormatError),
     /// The partitions cannot be opened.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -92,7 +92,8 @@ impl Presence {
         for (node, watched) in brokers {
             self.watches.entry(node).or_insert_with(|| {
                 let (heard, stop) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
-                let look = look(self.network.clone(), node, watched.clone(), heard.clone(), self.gone.clone());
+                let look =
+                    look(self.network.clone(), node, watched.clone(), heard.clone(), self.gone.clone());
                 let ended = stop.clone();
                 self.tasks.spawn(async move {
                     tokio::select! {

@@ -5,13 +5,13 @@
 //! go to the data plane in the order of the log. It decides nothing. A batch that
 //! cannot be replayed stops the node: going on would make it a different cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use metadata::{Changes, Image};
 use model::{LeaderEpoch, Offset, Timestamp};
 use proto::metadata::MetadataRecord;
 use quorum::{CommittedBatch, LoadedSnapshot, StateMachine};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 /// An image and the place in the log it stands for.
 #[derive(Clone, Default)]
@@ -57,12 +57,45 @@ pub struct Step {
     pub changes: Changes,
 }
 
+/// Hands steps to the one who takes them. The log cannot wait for that: what was not taken yet
+/// is merged with what follows, so that a slow taker costs no memory.
+#[derive(Clone, Default)]
+pub struct Steps {
+    waiting: Arc<Mutex<Option<Step>>>,
+    arrived: Arc<Notify>,
+}
+
+impl Steps {
+    fn put(&self, picture: Arc<Picture>, changes: Changes) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        match waiting.as_mut() {
+            Some(step) => {
+                step.picture = picture;
+                step.changes.merge(changes);
+            }
+            None => *waiting = Some(Step { picture, changes }),
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// All that happened since the last call.
+    pub async fn take(&self) -> Step {
+        loop {
+            let taken = self.waiting.lock().expect("no holder of this lock panics").take();
+            match taken {
+                Some(step) => return step,
+                None => self.arrived.notified().await,
+            }
+        }
+    }
+}
+
 /// The state machine of the metadata log.
 pub struct Replay {
     picture: Picture,
     published: watch::Sender<Arc<Picture>>,
-    /// Not bounded: the log cannot wait, and steps share the image's memory.
-    steps: Option<mpsc::UnboundedSender<Step>>,
+    steps: Option<Steps>,
     /// Set once, when a record could not be replayed.
     failed: watch::Sender<Option<String>>,
 }
@@ -72,7 +105,7 @@ pub struct Readers {
     /// The metadata.
     pub published: Published,
     /// The steps, for the data plane; none when nobody was to take them.
-    pub steps: Option<mpsc::UnboundedReceiver<Step>>,
+    pub steps: Option<Steps>,
     /// Why the replay failed, if it has: the node must stop.
     pub failed: watch::Receiver<Option<String>>,
 }
@@ -82,22 +115,16 @@ impl Replay {
     pub fn new(with_steps: bool) -> (Self, Readers) {
         let (published, picture) = watch::channel(Arc::default());
         let (failed, failure) = watch::channel(None);
-        let (steps, taken) = if with_steps {
-            let (steps, taken) = mpsc::unbounded_channel();
-            (Some(steps), Some(taken))
-        } else {
-            (None, None)
-        };
-        let replay = Self { picture: Picture::default(), published, steps, failed };
-        (replay, Readers { published: Published { picture }, steps: taken, failed: failure })
+        let steps = with_steps.then(Steps::default);
+        let replay = Self { picture: Picture::default(), published, steps: steps.clone(), failed };
+        (replay, Readers { published: Published { picture }, steps, failed: failure })
     }
 
     fn publish(&mut self, changes: Changes) {
         let picture = Arc::new(self.picture.clone());
         self.published.send_replace(picture.clone());
         if let Some(steps) = &self.steps {
-            // Fails when the data plane has stopped: then nobody needs it.
-            let _ = steps.send(Step { picture, changes });
+            steps.put(picture, changes);
         }
     }
 

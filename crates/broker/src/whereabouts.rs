@@ -57,7 +57,13 @@ impl Whereabouts {
         };
         match leader {
             None => Office::Vacant,
-            Some(node) if node == self.node => if ready { Office::Here } else { Office::Vacant },
+            Some(node) if node == self.node => {
+                if ready {
+                    Office::Here
+                } else {
+                    Office::Vacant
+                }
+            }
             Some(node) => {
                 let address = self.address(node, &self.published.get().image);
                 address.map_or(Office::Vacant, |(host, port)| Office::At { node, host, port })

@@ -47,7 +47,11 @@ pub(super) struct Office {
 
 impl Office {
     /// Builds the working image from what is published. `None` when the node stops meanwhile.
-    pub(super) async fn take(options: &ControllerOptions, epoch: LeaderEpoch, log_end: Offset) -> Option<Self> {
+    pub(super) async fn take(
+        options: &ControllerOptions,
+        epoch: LeaderEpoch,
+        log_end: Offset,
+    ) -> Option<Self> {
         let mut published = options.published.clone();
         let ready_at = options.quorum.status().borrow().high_watermark;
         let picture = published.wait_for(|picture| picture.end >= ready_at).await?;
@@ -72,6 +76,7 @@ impl Office {
     ) {
         let bootstrap = self.working.bootstrap();
         self.append(bootstrap, Vec::new());
+        self.presence.watch(self.working.to_watch());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -133,10 +138,15 @@ impl Office {
             }
             return;
         }
-        let (quorum, epoch) = (self.quorum.clone(), self.epoch);
+        let (quorum, epoch, expected) = (self.quorum.clone(), self.epoch, self.working.last_offset());
         self.in_flight.push_back(Box::pin(async move {
-            let outcome = quorum.append(epoch, records).await;
-            Landed { answers, outcome: outcome.map(drop).map_err(|error| error.to_string()) }
+            let outcome = match quorum.append(epoch, records).await {
+                Ok(last) if last == expected => Ok(()),
+                // Broker epochs are offsets: a guess that was wrong must not be built on.
+                Ok(last) => Err(format!("it ended at offset {last}, {expected} was expected")),
+                Err(error) => Err(error.to_string()),
+            };
+            Landed { answers, outcome }
         }));
     }
 

@@ -35,9 +35,10 @@ pub fn handle(
         ListenerKind::Broker => {
             (brokers(image, &asker.listener.name, request.include_fenced_brokers), context.node.get())
         }
-        ListenerKind::Controller => {
-            (controllers(image, &asker.listener.name), context.active_controller().map_or(-1, |node| node.get()))
-        }
+        ListenerKind::Controller => (
+            controllers(image, &asker.listener.name),
+            context.active_controller().map_or(-1, |node| node.get()),
+        ),
     };
     let response = response.with_brokers(nodes).with_controller_id(BrokerId(controller));
     if request.include_cluster_authorized_operations {
@@ -49,8 +50,14 @@ pub fn handle(
 
 fn refuse(response: DescribeClusterResponse, asked: i8) -> DescribeClusterResponse {
     let (code, message) = match asked {
-        BROKERS => (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint of type BROKER"),
-        CONTROLLERS => (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"),
+        BROKERS => (
+            ErrorCode::MismatchedEndpointType,
+            "The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint of type BROKER",
+        ),
+        CONTROLLERS => (
+            ErrorCode::MismatchedEndpointType,
+            "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+        ),
         _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
     };
     response.with_error_code(code.code()).with_error_message(Some(text(message)))

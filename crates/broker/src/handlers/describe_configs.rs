@@ -2,7 +2,7 @@
 
 use config::Layers;
 use config::describe::ConfigEntry;
-use metadata::Image;
+use metadata::{ConfigResource, Configs, Image, ResourceKind};
 use model::{ErrorCode, TopicName};
 use wire::messages::describe_configs_request::DescribeConfigsResource;
 use wire::messages::describe_configs_response::{
@@ -11,12 +11,6 @@ use wire::messages::describe_configs_response::{
 use wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse, StrBytes, text};
 
 use crate::context::Context;
-
-/// What configs belong to, as messages and records number it.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 
 /// Describes each resource asked for.
 pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -49,11 +43,12 @@ fn entries(
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<ConfigEntry>, (ErrorCode, String)> {
     let name = resource.resource_name.as_str();
-    let own = image.config(BROKER, &context.node.to_string());
-    let cluster = image.config(BROKER, "");
+    let set = |kind, name: &str| overrides(image, kind, name);
+    let own = set(ResourceKind::BROKER, &context.node.to_string());
+    let cluster = set(ResourceKind::BROKER, "");
     let layers = Layers { broker: &own, cluster: &cluster, file: &context.config.file };
-    match resource.resource_type {
-        TOPIC => {
+    match ResourceKind(resource.resource_type) {
+        ResourceKind::TOPIC => {
             if let Err(error) = TopicName::new(name) {
                 return Err((ErrorCode::InvalidTopicException, error.to_string()));
             }
@@ -61,19 +56,30 @@ fn entries(
                 let message = "This server does not host this topic-partition.".to_owned();
                 return Err((ErrorCode::UnknownTopicOrPartition, message));
             }
-            Ok(config::describe::topic(&image.config(TOPIC, name), &layers))
+            Ok(config::describe::topic(&set(ResourceKind::TOPIC, name), &layers))
         }
-        BROKER if name.is_empty() => Ok(config::describe::cluster(&cluster)),
-        BROKER if name == context.node.to_string() => Ok(config::describe::broker(&layers)),
-        BROKER => {
-            let message =
-                format!("Unexpected broker id, expected {} or empty string, but received {name}", context.node);
+        ResourceKind::BROKER if name.is_empty() => Ok(config::describe::cluster(&cluster)),
+        ResourceKind::BROKER if name == context.node.to_string() => Ok(config::describe::broker(&layers)),
+        ResourceKind::BROKER => {
+            let message = format!(
+                "Unexpected broker id, expected {} or empty string, but received {name}",
+                context.node
+            );
             Err((ErrorCode::InvalidRequest, message))
         }
-        CLIENT_METRICS => Ok(config::describe::client(&image.config(CLIENT_METRICS, name))),
-        GROUP => Ok(config::describe::group(&image.config(GROUP, name))),
-        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+        ResourceKind::CLIENT_METRICS => {
+            Ok(config::describe::client(&set(ResourceKind::CLIENT_METRICS, name)))
+        }
+        ResourceKind::GROUP => Ok(config::describe::group(&set(ResourceKind::GROUP, name))),
+        ResourceKind(other) => {
+            Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}")))
+        }
     }
+}
+
+fn overrides(image: &Image, kind: ResourceKind, name: &str) -> Configs {
+    let resource = ConfigResource { kind, name: name.to_owned() };
+    image.configs(&resource).cloned().unwrap_or_default()
 }
 
 fn describe(entry: &ConfigEntry, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {

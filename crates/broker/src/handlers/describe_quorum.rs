@@ -8,17 +8,33 @@ use quorum::{QuorumDescription, ReplicaState};
 use wire::messages::describe_quorum_response::{
     Listener, Node, PartitionData, ReplicaState as WireReplica, TopicData,
 };
-use wire::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse, text, to_wire_uuid, topic};
+use wire::messages::{
+    BrokerId, DescribeQuorumRequest, DescribeQuorumResponse, ResponseKind, text, to_wire_uuid, topic,
+};
 
 use crate::context::Context;
+use crate::controller_link::Office;
+use crate::dispatch::RequestContext;
+use crate::handlers::forward;
+
+/// Asked at a broker: answered here if the leader is in this process, else there.
+pub async fn at_broker(
+    context: Arc<Context>,
+    asker: RequestContext,
+    request: DescribeQuorumRequest,
+) -> ResponseKind {
+    match context.controllers.office() {
+        Office::Here => handle(context, request).await.into(),
+        Office::At { .. } | Office::Vacant => forward::handle(context, asker, request.into()).await,
+    }
+}
 
 /// Answers as leader; anyone else says who that is not: NOT_LEADER_OR_FOLLOWER.
 pub async fn handle(context: Arc<Context>, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     let is_metadata = |name: &str, partition: i32| name == METADATA_TOPIC && partition == 0;
-    let asked_right = request
-        .topics
-        .iter()
-        .all(|asked| asked.partitions.iter().all(|part| is_metadata(&asked.topic_name, part.partition_index)));
+    let asked_right = request.topics.iter().all(|asked| {
+        asked.partitions.iter().all(|part| is_metadata(&asked.topic_name, part.partition_index))
+    });
     if !asked_right || request.topics.len() != 1 {
         let code = ErrorCode::UnknownTopicOrPartition.code();
         return DescribeQuorumResponse::default().with_error_code(code);

@@ -8,7 +8,7 @@ use wire::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use wire::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, topic, to_wire_uuid,
+    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, to_wire_uuid, topic,
 };
 
 use crate::context::Context;
@@ -94,7 +94,11 @@ impl Page<'_> {
         );
     }
 
-    fn describe(&self, index: PartitionIndex, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+    fn describe(
+        &self,
+        index: PartitionIndex,
+        partition: &Partition,
+    ) -> DescribeTopicPartitionsResponsePartition {
         let image = &self.picture.image;
         let alive = |node: &NodeId| image.broker(*node).is_some_and(|broker| !broker.fenced);
         let leader = partition.leader.filter(alive);

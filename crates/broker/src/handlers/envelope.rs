@@ -28,7 +28,11 @@ const FORWARDABLE: &[ApiKey] = &[
 ];
 
 /// Opens the envelope, has its request decided, and puts the answer in another.
-pub async fn handle(context: Arc<Context>, asker: RequestContext, request: EnvelopeRequest) -> EnvelopeResponse {
+pub async fn handle(
+    context: Arc<Context>,
+    asker: RequestContext,
+    request: EnvelopeRequest,
+) -> EnvelopeResponse {
     let refused = |code: ErrorCode| EnvelopeResponse::default().with_error_code(code.code());
     let Ok(inner) = dispatch::decode(request.request_data, ListenerKind::Controller) else {
         tracing::warn!(peer = %asker.peer, "an envelope holds no request");

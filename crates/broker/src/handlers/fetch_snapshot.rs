@@ -8,7 +8,7 @@ use wire::messages::fetch_snapshot_request::PartitionSnapshot as Asked;
 use wire::messages::fetch_snapshot_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionSnapshot, SnapshotId, TopicSnapshot,
 };
-use wire::messages::{BrokerId, FetchSnapshotRequest, FetchSnapshotResponse, text, topic};
+use wire::messages::{BrokerId, FetchSnapshotRequest, FetchSnapshotResponse, text};
 
 use crate::context::Context;
 use crate::controller_link::Office;
@@ -23,22 +23,20 @@ pub async fn handle(context: Arc<Context>, request: FetchSnapshotRequest) -> Fet
     if request.cluster_id.as_ref().is_some_and(|theirs| theirs.as_str() != cluster) {
         return refuse(ErrorCode::InconsistentClusterId);
     }
-    let asked = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let mut answered = Vec::new();
-    for (asked_topic, asked) in asked {
-        let data = if asked_topic.name.as_str() == METADATA_TOPIC && asked.partition == 0 {
-            let read = read(&context, asked, request.max_bytes).await;
-            describe(&context, asked, read)
-        } else {
-            let code = ErrorCode::UnknownTopicOrPartition.code();
-            PartitionSnapshot::default().with_index(asked.partition).with_error_code(code)
-        };
-        answered.push(
-            TopicSnapshot::default().with_name(asked_topic.name.clone()).with_partitions(vec![data]),
-        );
-    }
-    if answered.is_empty() {
-        answered.push(TopicSnapshot::default().with_name(topic(METADATA_TOPIC)));
+    for asked_topic in &request.topics {
+        let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
+        for asked in &asked_topic.partitions {
+            partitions.push(if asked_topic.name.as_str() == METADATA_TOPIC && asked.partition == 0 {
+                let read = read(&context, asked, request.max_bytes).await;
+                describe(&context, asked, read)
+            } else {
+                let code = ErrorCode::UnknownTopicOrPartition.code();
+                PartitionSnapshot::default().with_index(asked.partition).with_error_code(code)
+            });
+        }
+        answered
+            .push(TopicSnapshot::default().with_name(asked_topic.name.clone()).with_partitions(partitions));
     }
     FetchSnapshotResponse::default().with_topics(answered).with_node_endpoints(leader_endpoint(&context))
 }
@@ -68,8 +66,7 @@ fn describe(context: &Context, asked: &Asked, read: Result<SnapshotChunk, ReadEr
         }
         None => (-1, -1),
     };
-    let leader =
-        LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader)).with_leader_epoch(epoch);
+    let leader = LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader)).with_leader_epoch(epoch);
     let data = PartitionSnapshot::default().with_snapshot_id(id).with_current_leader(leader);
     match read {
         Ok(chunk) => data

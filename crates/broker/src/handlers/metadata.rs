@@ -31,9 +31,13 @@ const CREATION_WAIT: Duration = Duration::from_secs(2);
 const CREATE_TOPICS_VERSION: i16 = 7;
 
 /// Answers from the published image, after creating what is missing where that is wanted.
-pub async fn handle(context: Arc<Context>, asker: RequestContext, request: MetadataRequest) -> MetadataResponse {
+pub async fn handle(
+    context: Arc<Context>,
+    asker: RequestContext,
+    request: MetadataRequest,
+) -> MetadataResponse {
     let mut picture = context.published.get();
-    if request.allow_auto_topic_creation && context.config.auto_create_topics {
+    if request.allow_auto_topic_creation && context.config.topics.auto_create {
         let missing = missing_names(&picture.image, &request);
         if !missing.is_empty() {
             picture = create(&context, missing).await;

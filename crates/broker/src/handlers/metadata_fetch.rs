@@ -15,7 +15,8 @@ use wire::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData, SnapshotId,
 };
 use wire::messages::{
-    BrokerId, FetchRequest, FetchResponse, RequestKind, ResponseKind, from_wire_uuid, text, to_wire_uuid, topic,
+    BrokerId, FetchRequest, FetchResponse, RequestKind, ResponseKind, from_wire_uuid, text, to_wire_uuid,
+    topic,
 };
 
 use crate::context::Context;

@@ -8,8 +8,7 @@ use wire::messages::BrokerId;
 /// describe, cluster action, describe configs, alter configs, idempotent write.
 pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 /// The same of a topic: read, write, create, delete, alter, describe, describe and alter configs.
-pub const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Topics that Kafka's own machinery writes.
 pub fn is_internal(name: &str) -> bool {

@@ -38,7 +38,10 @@ pub(super) fn limits(config: &NodeConfig) -> Limits {
 }
 
 /// Binds every listener.
-pub(super) async fn bind(config: &NodeConfig, network: &dyn Network) -> Result<Vec<BoundListener>, StartError> {
+pub(super) async fn bind(
+    config: &NodeConfig,
+    network: &dyn Network,
+) -> Result<Vec<BoundListener>, StartError> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
         if listener.protocol != Protocol::Plaintext {
@@ -113,7 +116,7 @@ pub(super) fn settings(config: &NodeConfig, cluster: ClusterId) -> Settings {
         session_timeout: config.session.timeout,
         num_partitions: i32::try_from(config.topics.partitions).unwrap_or(i32::MAX),
         default_replication_factor: i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX),
-        static_configs: config.file.clone(),
+        file: config.file.clone(),
         ..Settings::default()
     }
 }

@@ -9,7 +9,7 @@ use config::NodeConfig;
 use model::{BrokerEpoch, DirectoryId, Offset};
 use net::ConnectOptions;
 use quorum::{Blocking, Quorum, QuorumOptions, QuorumStatus, VoterSource};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::api::ListenerKind;
@@ -17,14 +17,14 @@ use wire::api::ListenerKind;
 use crate::clean_shutdown;
 use crate::context::{BlockingWork, Context};
 use crate::controller_link::{ControllerLink, Office};
-use crate::controller_loop::{Bootstrap, ControllerHandle, ControllerLoop, ControllerOptions, Tuning};
+use crate::controller_loop::{ControllerHandle, ControllerLoop, ControllerOptions, Tuning};
 use crate::controller_registration::{self, ControllerDescription};
 use crate::data::{Data, DataOptions};
 use crate::identity::{self, Identity};
 use crate::lifecycle::{BrokerState, Lifecycle, SelfDescription};
 use crate::node::parts;
 use crate::node::{Failure, Node, NodeOptions, StartError};
-use crate::publish::{Published, Readers, Replay, Step};
+use crate::publish::{Published, Readers, Replay, Steps};
 use crate::server::{BoundListener, Server};
 use crate::whereabouts::Whereabouts;
 
@@ -200,8 +200,8 @@ impl Starting {
 
     fn start_controller(&mut self, metadata: &Metadata) -> Result<Option<ControllerHandle>, StartError> {
         let Some(quorum) = &metadata.quorum else { return Ok(None) };
-        let bootstrap = Bootstrap::read(self.options.disk.as_ref(), &self.config.metadata_log_dir)
-            .map_err(StartError::Bootstrap)?;
+        let bootstrap =
+            quorum::format::read_bootstrap(self.options.disk.as_ref(), &self.config.metadata_log_dir)?;
         let config = &self.config;
         let options = ControllerOptions {
             node: config.node_id,
@@ -301,8 +301,12 @@ impl Starting {
             listeners: parts::advertised(&self.config.advertised_controllers, &self.addresses),
             features: parts::features(),
         };
-        let keeping =
-            controller_registration::keep(describe, links.separate(), context.published.clone(), self.stop.clone());
+        let keeping = controller_registration::keep(
+            describe,
+            links.separate(),
+            context.published.clone(),
+            self.stop.clone(),
+        );
         self.tasks.spawn(keeping);
     }
 
@@ -339,7 +343,12 @@ impl Starting {
 
     /// Serves controllers at once and clients as soon as this broker is unfenced. Answers whether
     /// everybody is served.
-    fn serve(&self, server: &Server, bound: Vec<BoundListener>, context: &Arc<Context>) -> watch::Receiver<bool> {
+    fn serve(
+        &self,
+        server: &Server,
+        bound: Vec<BoundListener>,
+        context: &Arc<Context>,
+    ) -> watch::Receiver<bool> {
         let (controllers, brokers): (Vec<_>, Vec<_>) =
             bound.into_iter().partition(|bound| bound.spec.kind == ListenerKind::Controller);
         for bound in controllers {
@@ -347,11 +356,12 @@ impl Starting {
         }
         let (serving, served) = watch::channel(false);
         let (server, context, stop) = (server.clone(), context.clone(), self.stop.clone());
+        let controllers_only = brokers.is_empty();
         self.tasks.spawn(async move {
             let mut broker = context.broker.clone();
             let mut published = context.published.clone();
             let ready = async {
-                if brokers.is_empty() {
+                if controllers_only {
                     published.wait_for(|picture| picture.end > Offset::ZERO).await.is_some()
                 } else {
                     broker.unfenced().await.is_some()
@@ -380,14 +390,10 @@ struct Markers {
 }
 
 /// Hands the data plane one step after another.
-async fn apply(
-    mut steps: mpsc::UnboundedReceiver<Step>,
-    data: Arc<Data>,
-    applied: watch::Sender<Offset>,
-    stop: CancellationToken,
-) {
+async fn apply(steps: Steps, data: Arc<Data>, applied: watch::Sender<Offset>, stop: CancellationToken) {
     let following = async {
-        while let Some(step) = steps.recv().await {
+        loop {
+            let step = steps.take().await;
             data.apply(&step).await;
             applied.send_replace(step.picture.end);
         }

@@ -91,6 +91,9 @@ struct Envelope {
 impl Connection {
     async fn run(&mut self) -> Ended {
         let draining = self.terms.draining.clone();
+        // Registered once: a registration a request would meet all connections at one lock.
+        let drained = draining.cancelled();
+        tokio::pin!(drained);
         let idle_max = self.terms.limits.idle_max;
         let reaper = tokio::time::sleep(idle_max);
         tokio::pin!(reaper);
@@ -103,7 +106,7 @@ impl Connection {
                     Ok(None) => Err(Ended::ByClient),
                     Err(error) => Err(error.into()),
                 },
-                () = draining.cancelled(), if self.pending.is_empty() => Err(Ended::Draining),
+                () = &mut drained, if self.pending.is_empty() => Err(Ended::Draining),
                 () = &mut reaper => {
                     // The clock is not touched per request: look back when the alarm rings.
                     let idle_since = self.last_active;

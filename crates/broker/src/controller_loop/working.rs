@@ -1,0 +1,249 @@
+//! The image as the controller decides on it: ahead of what is committed.
+//!
+//! Every decision's records are replayed here at once, so that the next decision
+//! sees them. A decision whose records do not replay is a fault of ours: it is
+//! undone, which costs nothing with persistent maps, and its asker told so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use controller::settings::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION, METADATA_VERSION_MAX};
+use controller::{Decision, Sessions, Settings, View};
+use metadata::{Changes, Image};
+use model::{ErrorCode, LeaderEpoch, Millis, NodeId, Offset};
+use net::Clock;
+use proto::metadata::{FeatureLevelRecord, MetadataRecord};
+use wire::messages::{RequestKind, ResponseKind};
+
+use crate::controller_loop::ControllerOptions;
+use crate::presence::{Gone, Watched};
+use crate::publish::Picture;
+
+/// What happens without a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Time passed.
+    Tick,
+    /// A broker's process died.
+    Gone(Gone),
+}
+
+/// A request's outcome.
+pub(super) struct Decided {
+    pub(super) records: Vec<MetadataRecord>,
+    pub(super) response: ResponseKind,
+}
+
+/// The working image and all that decisions look at.
+pub(super) struct Working {
+    image: Image,
+    next_offset: Offset,
+    sessions: Sessions,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    seeds: fastrand::Rng,
+    bootstrap: Option<Vec<MetadataRecord>>,
+    balance: Option<Balance>,
+    listener: String,
+}
+
+/// When leaders are balanced next.
+struct Balance {
+    every: std::time::Duration,
+    due: Millis,
+}
+
+impl Working {
+    /// Starts from what is committed; the next record will have offset `log_end`.
+    pub(super) fn new(
+        options: &ControllerOptions,
+        picture: &Picture,
+        epoch: LeaderEpoch,
+        log_end: Offset,
+    ) -> Self {
+        let now = options.clock.now();
+        let epoch_seed = u64::from(epoch.get().unsigned_abs());
+        let balance = options.tuning.balance_interval;
+        Self {
+            image: picture.image.clone(),
+            next_offset: log_end.max(picture.end),
+            sessions: Sessions::new(now),
+            settings: options.tuning.settings.clone(),
+            clock: options.clock.clone(),
+            // Another one each epoch: ids drawn twice would collide.
+            seeds: fastrand::Rng::with_seed(options.seed ^ epoch_seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            bootstrap: options.bootstrap.clone(),
+            balance: balance.map(|every| Balance { every, due: now.after(every) }),
+            listener: options.tuning.inter_broker_listener.clone(),
+        }
+    }
+
+    /// What a new cluster begins with; nothing in one that has begun.
+    pub(super) fn bootstrap(&mut self) -> Vec<MetadataRecord> {
+        if self.image.features().next().is_some() {
+            return Vec::new();
+        }
+        let records = match self.bootstrap.take() {
+            Some(records) => records,
+            None => default_bootstrap(),
+        };
+        self.replay(&records);
+        records
+    }
+
+    /// Decides one request; what follows sees its records.
+    pub(super) fn decide(&mut self, version: i16, request: &RequestKind) -> Decided {
+        let Some(decision) = decide(&self.view(), request) else {
+            return Decided {
+                records: Vec::new(),
+                response: refuse(request, version, ErrorCode::InvalidRequest),
+            };
+        };
+        match self.take(decision) {
+            Some((records, response)) => Decided { records, response },
+            None => {
+                let response = refuse(request, version, ErrorCode::UnknownServerError);
+                Decided { records: Vec::new(), response }
+            }
+        }
+    }
+
+    /// Decides what follows from an event.
+    pub(super) fn happened(&mut self, event: Event) -> Vec<MetadataRecord> {
+        match event {
+            Event::Gone(Gone { broker, epoch }) => {
+                let decision = controller::gone(&self.view(), broker, epoch);
+                let records = self.take(decision).map(|(records, ())| records).unwrap_or_default();
+                if !records.is_empty() {
+                    tracing::info!(%broker, %epoch, "controller: a broker's process is gone, it is fenced");
+                }
+                records
+            }
+            Event::Tick => self.tick(),
+        }
+    }
+
+    fn tick(&mut self) -> Vec<MetadataRecord> {
+        let mut all = Vec::new();
+        // Each one fenced changes the image that the next is judged by; there are finitely many brokers.
+        loop {
+            let decision = controller::expire_one(&self.view());
+            match self.take(decision) {
+                Some((records, ())) if !records.is_empty() => all.extend(records),
+                _ => break,
+            }
+        }
+        let now = self.clock.now();
+        if let Some(balance) = self.balance.as_mut().filter(|balance| balance.due <= now) {
+            balance.due = now.after(balance.every);
+            let decision = controller::elect_leaders::balance(&self.view());
+            all.extend(self.take(decision).map(|(records, _more)| records).unwrap_or_default());
+        }
+        all
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            image: &self.image,
+            sessions: &self.sessions,
+            settings: &self.settings,
+            now: self.clock.now(),
+            next_offset: self.next_offset,
+            seed: self.seeds.clone().u64(..),
+        }
+    }
+
+    /// Makes a decision the state that the next one starts from. `None` when it does not replay.
+    fn take<R>(&mut self, decision: Decision<R>) -> Option<(Vec<MetadataRecord>, R)> {
+        // The next view draws another seed.
+        self.seeds.u64(..);
+        if !self.replay(&decision.records) {
+            return None;
+        }
+        if let Some(contact) = decision.contact {
+            self.sessions.apply(contact);
+        }
+        Some((decision.records, decision.response))
+    }
+
+    /// The broker that a request tells to be alive.
+    pub(super) fn heard(request: &RequestKind) -> Option<NodeId> {
+        match request {
+            RequestKind::BrokerHeartbeat(request) => Some(NodeId::new(request.broker_id.0)),
+            RequestKind::BrokerRegistration(request) => Some(NodeId::new(request.broker_id.0)),
+            _ => None,
+        }
+    }
+
+    /// The offset of the last record decided.
+    pub(super) fn last_offset(&self) -> Offset {
+        Offset::new(self.next_offset.get() - 1)
+    }
+
+    /// The brokers whose processes are to be watched: all that may lead.
+    pub(super) fn to_watch(&self) -> BTreeMap<NodeId, Watched> {
+        let watched = self.image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
+            let endpoint = broker.listener(&self.listener).or(broker.listeners.first())?;
+            let (host, port) = (endpoint.host.clone(), endpoint.port);
+            Some((broker.id, Watched { epoch: broker.epoch, host, port }))
+        });
+        watched.collect()
+    }
+
+    /// Replays what was decided. False when it cannot be: then nothing of it stays.
+    fn replay(&mut self, records: &[MetadataRecord]) -> bool {
+        let before = (self.image.clone(), self.next_offset);
+        for record in records {
+            if let Err(error) = self.image.replay(self.next_offset, record, &mut Changes::default()) {
+                tracing::error!(%error, "controller: a decision does not replay and is dropped");
+                (self.image, self.next_offset) = before;
+                return false;
+            }
+            self.next_offset = self.next_offset.next();
+        }
+        true
+    }
+}
+
+/// The decision on a request; none where nobody decides such requests.
+fn decide(view: &View<'_>, request: &RequestKind) -> Option<Decision<ResponseKind>> {
+    use RequestKind as K;
+    Some(match request {
+        K::BrokerHeartbeat(request) => match controller::heartbeat::decide(view, request) {
+            Ok(decision) => decision.map(Into::into),
+            Err(error) => Decision::answer(controller::heartbeat::refuse(&error).into()),
+        },
+        K::BrokerRegistration(request) => match controller::register_broker::decide(view, request) {
+            Ok(decision) => decision.map(Into::into),
+            Err(error) => {
+                tracing::warn!(broker = request.broker_id.0, %error, "controller: a broker is not registered");
+                Decision::answer(controller::register_broker::refuse(&error).into())
+            }
+        },
+        K::CreateTopics(request) => controller::create_topics::decide(view, request).map(Into::into),
+        K::DeleteTopics(request) => controller::delete_topics::decide(view, request).map(Into::into),
+        K::CreatePartitions(request) => controller::create_partitions::decide(view, request).map(Into::into),
+        K::ElectLeaders(request) => controller::elect_leaders::decide(view, request).map(Into::into),
+        _ => return None,
+    })
+}
+
+fn refuse(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {
+    wire::errors::respond(request, version, code, None).expect("every API of the table has an error response")
+}
+
+/// What a cluster begins with that nobody formatted otherwise: this release's own levels.
+fn default_bootstrap() -> Vec<MetadataRecord> {
+    let level = |(name, level): (&str, i16)| {
+        FeatureLevelRecord { name: name.to_owned(), feature_level: level }.into()
+    };
+    let levels = [
+        (METADATA_VERSION, METADATA_VERSION_MAX),
+        (ELIGIBLE_LEADER_REPLICAS_VERSION, 1),
+        ("group.version", 1),
+        ("share.version", 1),
+        ("streams.version", 1),
+        ("transaction.version", 2),
+    ];
+    levels.into_iter().map(level).collect()
+}

@@ -1,0 +1,303 @@
+//! One partition on this node: its log and its part in replication, under one lock.
+//!
+//! Everything here returns at once: what waits (for replicas, for a sync) is outside
+//! and looks again when [`Waiters`] wake it. The lock is never held across an await
+//! and never while a file is synced.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use log::{FileSlice, Log, LogError, Unsynced};
+use model::{
+    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionIndex, TopicId, TopicPartition,
+};
+use replica::{Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role};
+
+use crate::data::settings::TopicSettings;
+use crate::data::waiters::Waiters;
+
+/// What names a partition on this node.
+pub type Key = (TopicId, PartitionIndex);
+
+/// A partition.
+pub struct Partition {
+    /// The topic's id and the partition's number.
+    pub key: Key,
+    /// The topic's name and the partition's number.
+    pub name: TopicPartition,
+    /// Requests that wait for it to move on.
+    pub waiters: Waiters,
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+pub struct State {
+    /// The log; `None` when it could not be opened, or is being deleted.
+    pub log: Option<Log>,
+    /// This node's part.
+    pub replica: Replica,
+    /// The topic's settings.
+    pub settings: Arc<TopicSettings>,
+    /// Which of the log directories it lies in.
+    pub dir: usize,
+    /// A sync is under way, by whoever set this.
+    pub is_syncing: bool,
+    /// When the oldest record was appended that is not synced yet.
+    pub dirty_since: Option<Millis>,
+    /// When files were last needed; open ones are closed after a while.
+    pub used_at: Option<Millis>,
+}
+
+/// What a follower or consumer asks of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAt {
+    /// From here on.
+    pub offset: Offset,
+    /// The epoch it believes in.
+    pub current_epoch: Option<LeaderEpoch>,
+    /// The epoch of the record before `offset` in its own log or history.
+    pub last_epoch: Option<LeaderEpoch>,
+    /// As much at most.
+    pub bytes_max: usize,
+    /// One batch even when it is larger.
+    pub at_least_one: bool,
+}
+
+/// A follower that reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// The follower.
+    pub node: NodeId,
+    /// Its registration, as it says.
+    pub broker_epoch: Option<BrokerEpoch>,
+    /// Whether the metadata lets it be in sync.
+    pub eligible: bool,
+}
+
+/// What a read came to.
+pub struct ReadOut {
+    /// Everything below is committed.
+    pub high_watermark: Offset,
+    /// The first offset that can be read.
+    pub log_start: Offset,
+    /// Where the reader's history left ours; then there are no records.
+    pub diverging: Option<EpochEnd>,
+    /// The records.
+    pub records: Option<FileSlice>,
+}
+
+/// Why a partition did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// This node does not lead it.
+    #[error("For requests intended only for the leader, this error indicates that the broker is not the current leader.")]
+    NotLeader,
+    /// The request comes from a past epoch.
+    #[error("The leader epoch in the request is older than the epoch on the broker.")]
+    FencedEpoch,
+    /// The request knows more than this node.
+    #[error("The leader epoch in the request is newer than the epoch on the broker.")]
+    UnknownEpoch,
+    /// Its log cannot be used.
+    #[error("Disk error when trying to access log file on the disk.")]
+    Offline,
+    /// The log refused.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Refused {
+    /// What a client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotLeader => ErrorCode::NotLeaderOrFollower,
+            Self::FencedEpoch => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownEpoch => ErrorCode::UnknownLeaderEpoch,
+            Self::Offline => ErrorCode::KafkaStorageError,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+/// What replication asks of the shell after a step.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Tell the controller.
+    pub proposal: Option<IsrProposal>,
+    /// Wake who waits.
+    pub wake: bool,
+}
+
+impl Outcome {
+    /// What `effects` ask for.
+    pub fn of(effects: Vec<Effect>) -> Self {
+        let mut outcome = Self::default();
+        for effect in effects {
+            match effect {
+                Effect::ProposeIsr(proposal) => outcome.proposal = Some(proposal),
+                Effect::HighWatermark(_) => outcome.wake = true,
+            }
+        }
+        outcome
+    }
+}
+
+impl Partition {
+    /// A partition that has no part yet.
+    pub fn new(key: Key, name: TopicPartition, state: State) -> Arc<Self> {
+        Arc::new(Self { key, name, waiters: Waiters::default(), state: Mutex::new(state) })
+    }
+
+    /// Its state.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held was a bug that is logged; the log guards itself against half a write.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The state of a replica whose log was just opened, or could not be.
+    pub fn new(
+        me: NodeId,
+        log: Option<Log>,
+        high_watermark: Offset,
+        settings: Arc<TopicSettings>,
+        dir: usize,
+    ) -> Self {
+        let replica = Replica::new(me, high_watermark);
+        Self { log, replica, settings, dir, is_syncing: false, dirty_since: None, used_at: None }
+    }
+
+    /// Log and leader, if this node leads and can.
+    pub fn lead(&mut self) -> Result<(&mut Log, &mut Leader), Refused> {
+        let leader = self.replica.leader_mut().ok_or(Refused::NotLeader)?;
+        let log = self.log.as_mut().ok_or(Refused::Offline)?;
+        Ok((log, leader))
+    }
+
+    /// Log and leader, if this node leads in the epoch that the request names.
+    pub fn lead_in(&mut self, epoch: Option<LeaderEpoch>) -> Result<(&mut Log, &mut Leader), Refused> {
+        let known = self.replica.leader_epoch();
+        match (epoch, known) {
+            (Some(asked), Some(known)) if asked < known => return Err(Refused::FencedEpoch),
+            (Some(asked), Some(known)) if asked > known => return Err(Refused::UnknownEpoch),
+            _ => {}
+        }
+        self.lead()
+    }
+
+    /// Whether this node leads in that epoch.
+    pub fn leads_in(&self, epoch: LeaderEpoch) -> bool {
+        matches!(self.replica.role(), Role::Leader(leader) if leader.leader_epoch() == epoch)
+    }
+
+    /// Takes one input of the leader; nothing happens where this node does not lead.
+    pub fn step(&mut self, now: Millis, input: Input) -> Outcome {
+        let Some(leader) = self.replica.leader_mut() else { return Outcome::default() };
+        let mut effects = Vec::new();
+        leader.step(now, input, &mut effects);
+        Outcome::of(effects)
+    }
+
+    /// Where this log ends the newest epoch not above `epoch`.
+    pub fn epoch_end(log: &Log, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        log.epoch_end(epoch).map(|(epoch, end)| EpochEnd { epoch, end })
+    }
+
+    /// Reads for a consumer, up to the high watermark.
+    pub fn read_committed(&mut self, now: Millis, at: &ReadAt) -> Result<ReadOut, Refused> {
+        self.used_at = Some(now);
+        let (log, leader) = self.lead_in(at.current_epoch)?;
+        let high_watermark = leader.high_watermark();
+        read(log, at, high_watermark, high_watermark)
+    }
+
+    /// Reads for a follower, up to the log's end. Its position counts once its history was found
+    /// to be a prefix of ours.
+    pub fn read_as_follower(
+        &mut self,
+        now: Millis,
+        reader: Reader,
+        at: &ReadAt,
+    ) -> Result<(ReadOut, Outcome), Refused> {
+        self.used_at = Some(now);
+        let (log, leader) = self.lead_in(at.current_epoch)?;
+        if !leader.is_follower(reader.node) {
+            return Err(Refused::NotLeader);
+        }
+        if let Some(diverging) = divergence(log, at) {
+            let high_watermark = leader.high_watermark();
+            let out = ReadOut { high_watermark, log_start: log.start(), diverging: Some(diverging), records: None };
+            return Ok((out, Outcome::default()));
+        }
+        if at.offset < log.start() || at.offset > log.end() {
+            return Err(LogError::OutOfRange { asked: at.offset, start: log.start(), end: log.end() }.into());
+        }
+        let mut effects = Vec::new();
+        let Reader { node: from, broker_epoch, eligible } = reader;
+        leader.step(now, Input::FollowerFetched { from, broker_epoch, at: at.offset, eligible }, &mut effects);
+        let (high_watermark, upper) = (leader.high_watermark(), log.end());
+        Ok((read(log, at, high_watermark, upper)?, Outcome::of(effects)))
+    }
+
+    /// What must be synced so that all below `end` is durable; `None` when it is, or someone is at it.
+    pub fn begin_sync(&mut self, end: Offset) -> Result<Syncing, Refused> {
+        let log = self.log.as_ref().ok_or(Refused::Offline)?;
+        if log.recovery_point() >= end {
+            return Ok(Syncing::Done);
+        }
+        if self.is_syncing {
+            return Ok(Syncing::Wait);
+        }
+        match log.unsynced()? {
+            None => Ok(Syncing::Done),
+            Some(unsynced) => {
+                self.is_syncing = true;
+                Ok(Syncing::Begin(unsynced))
+            }
+        }
+    }
+
+    /// The sync that [`State::begin_sync`] asked for has ended.
+    pub fn end_sync(&mut self, synced: std::io::Result<Offset>) -> Result<(), Refused> {
+        self.is_syncing = false;
+        let log = self.log.as_mut().ok_or(Refused::Offline)?;
+        log.note_synced(synced)?;
+        if log.recovery_point() >= log.end() {
+            self.dirty_since = None;
+        }
+        Ok(())
+    }
+
+    /// Records that a power cut would take.
+    pub fn unsynced_records(&self) -> u64 {
+        let Some(log) = &self.log else { return 0 };
+        u64::try_from(log.end().since(log.recovery_point())).unwrap_or(0)
+    }
+}
+
+/// How a wish to have records synced stands.
+pub enum Syncing {
+    /// They are.
+    Done,
+    /// Somebody else's sync is under way: look again when it ended.
+    Wait,
+    /// Do this, then tell [`State::end_sync`].
+    Begin(Unsynced),
+}
+
+fn divergence(log: &Log, at: &ReadAt) -> Option<EpochEnd> {
+    let last = at.last_epoch?;
+    match Lookup::of(last, at.offset, State::epoch_end(log, last), log.start()) {
+        Lookup::Consistent => None,
+        Lookup::Diverged(end) => Some(end),
+    }
+}
+
+fn read(log: &mut Log, at: &ReadAt, high_watermark: Offset, upper: Offset) -> Result<ReadOut, Refused> {
+    let diverging = divergence(log, at);
+    let records = match diverging {
+        Some(_) => None,
+        None => log.read(at.offset, at.bytes_max, upper, at.at_least_one)?,
+    };
+    Ok(ReadOut { high_watermark, log_start: log.start(), diverging, records })
+}

@@ -1,0 +1,153 @@
+//! A topic's settings in the form that the data plane uses them.
+//!
+//! Resolved when a topic appears or a config changes, then shared by its partitions.
+//! Most topics override nothing: they all share one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig};
+use log::{LeaderRules, LogOptions, Retention};
+use metadata::{ConfigResource, Image};
+use model::{NodeId, Timestamp};
+use replica::LeaderOptions;
+use wire::batch::Rules;
+use wire::codec::Codec;
+
+/// Records of one batch may decompress to as much. Kafka has no bound; without one a hundred
+/// kilobytes of zeroes ask for gigabytes.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// What one topic asks of its partitions.
+#[derive(Clone, Debug)]
+pub struct TopicSettings {
+    /// As configured.
+    pub topic: TopicConfig,
+    /// For the logs.
+    pub log: LogOptions,
+    /// For the leaders.
+    pub leader: LeaderOptions,
+}
+
+impl TopicSettings {
+    fn new(topic: TopicConfig, node: &NodeConfig) -> Self {
+        let log = LogOptions {
+            segment_bytes: topic.segment_bytes,
+            segment_age: topic.segment_age_max,
+            index_interval_bytes: topic.index_interval_bytes,
+            producer_expiration: node.log.producer_expiration,
+        };
+        let leader = LeaderOptions {
+            lag_max: node.replication.lag_time_max,
+            min_isr: usize::try_from(topic.min_insync_replicas).unwrap_or(usize::MAX),
+        };
+        Self { topic, log, leader }
+    }
+
+    /// What a batch must fulfil that is written at `now`.
+    pub fn rules(&self, now: Timestamp) -> LeaderRules {
+        let topic = &self.topic;
+        let log_append_time = topic.timestamp_type == TimestampType::LogAppendTime;
+        let before = millis(topic.timestamp_before_max);
+        let after = millis(topic.timestamp_after_max);
+        let from = Timestamp::new(now.get().saturating_sub(before));
+        let to = Timestamp::new(now.get().saturating_add(after));
+        LeaderRules {
+            batch: Rules {
+                batch_bytes_max: topic.batch_bytes_max as usize,
+                decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+                needs_keys: topic.cleanup.compact,
+                timestamps: (!log_append_time).then_some((from, to)),
+            },
+            log_append_time,
+        }
+    }
+
+    /// What retention keeps. Compaction, which keeps the rest of a compacted topic, does not exist yet.
+    pub fn retention(&self) -> Option<Retention> {
+        let topic = &self.topic;
+        let keeps = !topic.cleanup.delete || (topic.retention.is_none() && topic.retention_bytes.is_none());
+        (!keeps).then_some(Retention { age: topic.retention, bytes: topic.retention_bytes })
+    }
+
+    /// The codec that every batch shall have, with its level; `None` leaves it to the producers.
+    pub fn codec(&self) -> Option<(Codec, Option<i32>)> {
+        let level = |level: i32, default: i32| (level != default).then_some(level);
+        match self.topic.compression {
+            Compression::Producer => None,
+            Compression::Uncompressed => Some((Codec::None, None)),
+            Compression::Gzip(given) => Some((Codec::Gzip, level(given, -1))),
+            Compression::Snappy => Some((Codec::Snappy, None)),
+            Compression::Lz4(_) => Some((Codec::Lz4, None)),
+            Compression::Zstd(given) => Some((Codec::Zstd, level(given, 3))),
+        }
+    }
+
+    /// As many records may wait for a sync, if there is a limit.
+    pub fn flush_records(&self) -> Option<u64> {
+        let records = self.topic.flush_records;
+        (records < i64::MAX as u64).then_some(records.max(1))
+    }
+
+    /// As long may a record wait for a sync, if there is a limit.
+    pub fn flush_interval(&self) -> Option<Duration> {
+        (self.topic.flush_interval < Duration::from_millis(i64::MAX as u64)).then_some(self.topic.flush_interval)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Resolves settings over this broker's own.
+pub struct SettingsSource {
+    node: NodeId,
+    config: Arc<NodeConfig>,
+    /// Of every topic that overrides nothing; dropped when the broker's own values change.
+    plain: Option<Arc<TopicSettings>>,
+}
+
+impl SettingsSource {
+    /// Settings over `config` and what was set for `node` at run time.
+    pub fn new(node: NodeId, config: Arc<NodeConfig>) -> Self {
+        Self { node, config, plain: None }
+    }
+
+    /// Whether a change of `resource` changes every topic of this broker.
+    pub fn is_broad(&self, resource: &ConfigResource) -> bool {
+        *resource == ConfigResource::all_brokers() || *resource == ConfigResource::broker(self.node)
+    }
+
+    /// Forgets what was resolved over the broker's former values.
+    pub fn forget(&mut self) {
+        self.plain = None;
+    }
+
+    /// The settings of `topic`.
+    pub fn of(&mut self, image: &Image, topic: &str) -> Arc<TopicSettings> {
+        match image.configs(&ConfigResource::topic(topic)) {
+            Some(overrides) => Arc::new(self.resolve(image, overrides)),
+            None => match &self.plain {
+                Some(plain) => plain.clone(),
+                None => {
+                    let plain = Arc::new(self.resolve(image, &Overrides::new()));
+                    self.plain = Some(plain.clone());
+                    plain
+                }
+            },
+        }
+    }
+
+    /// Kafka's defaults over the file, for logs that are opened before any metadata is known.
+    pub fn before_metadata(config: &NodeConfig) -> TopicSettings {
+        TopicSettings::new(TopicConfig::resolve(&Overrides::new(), &Layers::of_file(&config.file)), config)
+    }
+
+    fn resolve(&self, image: &Image, overrides: &Overrides) -> TopicSettings {
+        let none = Overrides::new();
+        let broker = image.configs(&ConfigResource::broker(self.node)).unwrap_or(&none);
+        let cluster = image.configs(&ConfigResource::all_brokers()).unwrap_or(&none);
+        let layers = Layers { broker, cluster, file: &self.config.file };
+        TopicSettings::new(TopicConfig::resolve(overrides, &layers), &self.config)
+    }
+}

@@ -1,0 +1,119 @@
+//! Whole nodes in one process: what a client sees of one, of three, and of two out of three.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Client, Cluster, run};
+use wire::messages::create_topics_request::CreatableTopic;
+use wire::messages::metadata_request::MetadataRequestTopic;
+use wire::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, MetadataRequest, MetadataResponse, ResponseKind, topic,
+};
+
+async fn create(client: &Client, name: &str, partitions: i32, replicas: i16) -> i16 {
+    let asked = CreatableTopic::default()
+        .with_name(topic(name))
+        .with_num_partitions(partitions)
+        .with_replication_factor(replicas);
+    let request = CreateTopicsRequest::default().with_topics(vec![asked]).with_timeout_ms(10_000);
+    match client.ask(7, request).await {
+        ResponseKind::CreateTopics(response) => response.topics[0].error_code,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn metadata(client: &Client, names: &[&str]) -> MetadataResponse {
+    let asked = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic(name)));
+    let request = MetadataRequest::default()
+        .with_topics(Some(names.iter().map(asked).collect()))
+        .with_allow_auto_topic_creation(false);
+    match client.ask(12, request).await {
+        ResponseKind::Metadata(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `brokers=1,2,3 t[0 leader=1 replicas=1,2,3]`
+fn text(response: &MetadataResponse) -> String {
+    let ids = |ids: &[wire::messages::BrokerId]| {
+        ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let brokers: Vec<_> = response.brokers.iter().map(|broker| broker.node_id).collect();
+    let mut text = format!("brokers={}", ids(&brokers));
+    for topic in &response.topics {
+        let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
+        text += &format!(" {name}");
+        if topic.error_code != 0 {
+            text += &format!(" error={}", topic.error_code);
+        }
+        for part in &topic.partitions {
+            let leader = if part.leader_id.0 < 0 { "none" } else { "some" };
+            text += &format!(" [{} leader={leader} isr={}]", part.partition_index, part.isr_nodes.len());
+        }
+    }
+    text
+}
+
+/// Asks until the answer is `expected`: a node other than the controller learns a moment later.
+async fn check_shows(client: &Client, names: &[&str], expected: &str) {
+    let mut seen = String::new();
+    for _ in 0..100 {
+        seen = text(&metadata(client, names).await);
+        if seen == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("saw '{seen}', expected '{expected}'");
+}
+
+#[test]
+fn one_node_registers_creates_a_topic_and_shows_it() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let client = cluster.client(1).await;
+        match client.ask(3, ApiVersionsRequest::default()).await {
+            ResponseKind::ApiVersions(response) => assert!(response.finalized_features_epoch >= 0),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(create(&client, "t", 2, 1).await, 0);
+        assert_eq!(create(&client, "t", 2, 1).await, 36, "it exists");
+        let expected = "brokers=1 t [0 leader=some isr=1] [1 leader=some isr=1] u error=3";
+        check_shows(&client, &["t", "u"], expected).await;
+        drop(client);
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn a_request_to_any_of_three_nodes_reaches_the_controller() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        for id in 1..=3 {
+            let client = cluster.client(id).await;
+            let name = format!("t{id}");
+            assert_eq!(create(&client, &name, 1, 3).await, 0);
+            let expected = format!("brokers=1,2,3 {name} [0 leader=some isr=3]");
+            check_shows(&client, &[&name], &expected).await;
+        }
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn a_stopped_node_hands_over_and_comes_back() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let client = cluster.client(1).await;
+        assert_eq!(create(&client, "t", 6, 3).await, 0);
+        for id in [2, 3] {
+            cluster.stop(id).await;
+            let seen = text(&metadata(&client, &["t"]).await);
+            assert!(!seen.contains("leader=none"), "{seen}");
+            cluster.boot(id).await;
+            cluster.ready(id).await;
+        }
+        cluster.stop_all().await;
+    });
+}

@@ -1,0 +1,140 @@
+//! A cluster in one process: nodes over pipes and disks in memory, on tokio's paused clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::identity::{META_PROPERTIES, MetaProperties};
+use broker::{Node, NodeOptions};
+use config::{NodeConfig, Properties};
+use log::Disk;
+use log::disk::{MemDisk, write_atomically};
+use model::{ClusterId, NodeId, Timestamp, Uuid};
+use net::pipe::PipeNetwork;
+use net::{ConnectOptions, Connection, VirtualClock};
+use quorum::Blocking;
+use tokio::task::LocalSet;
+use wire::messages::{RequestKind, ResponseKind};
+
+pub const CLUSTER: ClusterId = Uuid::from_u128(0x4b41_5354_4c45);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs a test on one thread, in virtual time.
+pub fn run(test: impl Future<Output = ()>) {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, test);
+}
+
+/// Nodes 1 to `size`, all of them controllers and brokers, on hosts `n1`, `n2`...
+pub struct Cluster {
+    pub network: PipeNetwork,
+    size: i32,
+    disks: BTreeMap<i32, MemDisk>,
+    nodes: BTreeMap<i32, Node>,
+    starts: u64,
+}
+
+impl Cluster {
+    /// Formats the disks and starts every node.
+    pub async fn start(size: i32) -> Self {
+        let network = PipeNetwork::new();
+        let mut cluster = Self { network, size, disks: BTreeMap::new(), nodes: BTreeMap::new(), starts: 0 };
+        for id in 1..=size {
+            cluster.network.host(&format!("n{id}"));
+            cluster.disks.insert(id, formatted(id));
+        }
+        for id in 1..=size {
+            cluster.boot(id).await;
+        }
+        for id in 1..=size {
+            cluster.ready(id).await;
+        }
+        cluster
+    }
+
+    /// Starts node `id` on its disk.
+    pub async fn boot(&mut self, id: i32) {
+        self.starts += 1;
+        let options = NodeOptions {
+            config: self.config(id),
+            disk: Arc::new(self.disks[&id].clone()),
+            network: Arc::new(self.network.host(&format!("n{id}"))),
+            clock: Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000))),
+            seed: self.starts,
+            blocking: Blocking::Inline,
+        };
+        let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+        self.nodes.insert(id, node);
+    }
+
+    pub async fn ready(&self, id: i32) {
+        let ready = tokio::time::timeout(LONG, self.nodes[&id].ready()).await;
+        ready
+            .unwrap_or_else(|_| panic!("node {id} does not serve"))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Stops node `id` in order.
+    pub async fn stop(&mut self, id: i32) {
+        let node = self.nodes.remove(&id).expect("it runs");
+        node.stop().await;
+    }
+
+    pub async fn stop_all(mut self) {
+        for id in 1..=self.size {
+            if self.nodes.contains_key(&id) {
+                self.stop(id).await;
+            }
+        }
+    }
+
+    fn config(&self, id: i32) -> NodeConfig {
+        let voters: Vec<String> = (1..=self.size).map(|id| format!("{id}@n{id}:9093")).collect();
+        let text = format!(
+            "process.roles=broker,controller\nnode.id={id}\nlog.dirs=/data\n\
+             listeners=PLAINTEXT://n{id}:9092,CONTROLLER://n{id}:9093\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             controller.quorum.voters={}\n",
+            voters.join(",")
+        );
+        let properties = Properties::parse("test.properties", text.as_bytes()).expect("well-formed");
+        NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A client's connection to node `id`.
+    pub async fn client(&self, id: i32) -> Client {
+        let network = self.network.host("client");
+        let options = ConnectOptions::default();
+        let connection = Connection::connect(&network, &format!("n{id}"), 9092, &options).await;
+        Client { connection: connection.unwrap_or_else(|error| panic!("{error}")) }
+    }
+}
+
+pub struct Client {
+    connection: Connection,
+}
+
+impl Client {
+    pub async fn ask(&self, version: i16, request: impl Into<RequestKind>) -> ResponseKind {
+        let answer = self.connection.send(version, request, LONG).await;
+        answer.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn formatted(id: i32) -> MemDisk {
+    let disk = MemDisk::new();
+    let dir = Path::new("/data");
+    disk.create_dir_all(dir).expect("an empty disk takes directories");
+    let directory = Uuid::from_u128(1_000 + u128::from(id.unsigned_abs()));
+    let meta = MetaProperties { cluster: CLUSTER, node: NodeId::new(id), directory };
+    let text = meta.to_text();
+    write_atomically(&disk, &dir.join(META_PROPERTIES), text.as_bytes()).expect("there is room");
+    disk
+}
