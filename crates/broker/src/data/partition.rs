@@ -10,7 +10,7 @@ use log::{FileSlice, Log, LogError, Unsynced};
 use model::{
     BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionIndex, TopicId, TopicPartition,
 };
-use replica::{Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role};
+use replica::{Assignment, Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role, Transition};
 
 use crate::data::settings::TopicSettings;
 use crate::data::waiters::Waiters;
@@ -167,10 +167,41 @@ impl State {
         Self { log, replica, settings, dir, is_syncing: false, dirty_since: None, used_at: None }
     }
 
+    /// Takes what the metadata says. A replica without a log stays out of service.
+    pub fn assign(&mut self, now: Millis, assignment: &Assignment) -> (Transition, Outcome) {
+        let Some(log) = &mut self.log else { return (self.replica.go_offline(), Outcome::default()) };
+        let mut effects = Vec::new();
+        let leader = self.settings.leader;
+        let transition = self.replica.assign(now, assignment, log.end(), leader, &mut effects);
+        if let Transition::Lead { epoch } = transition {
+            log.begin_epoch(epoch);
+        }
+        (transition, Outcome::of(effects))
+    }
+
+    /// Takes new settings of the topic.
+    pub fn set_settings(&mut self, settings: Arc<TopicSettings>) {
+        if let Some(log) = &mut self.log {
+            log.set_options(settings.log.clone());
+        }
+        if let Some(leader) = self.replica.leader_mut() {
+            leader.set_options(settings.leader);
+        }
+        self.settings = settings;
+    }
+
+    /// The log can be trusted no more: nothing is read or written here until a restart.
+    pub fn fail(&mut self) {
+        self.log = None;
+        self.is_syncing = false;
+        self.dirty_since = None;
+        self.replica.go_offline();
+    }
+
     /// Log and leader, if this node leads and can.
     pub fn lead(&mut self) -> Result<(&mut Log, &mut Leader), Refused> {
-        let leader = self.replica.leader_mut().ok_or(Refused::NotLeader)?;
         let log = self.log.as_mut().ok_or(Refused::Offline)?;
+        let leader = self.replica.leader_mut().ok_or(Refused::NotLeader)?;
         Ok((log, leader))
     }
 
@@ -261,7 +292,10 @@ impl State {
     pub fn end_sync(&mut self, synced: std::io::Result<Offset>) -> Result<(), Refused> {
         self.is_syncing = false;
         let log = self.log.as_mut().ok_or(Refused::Offline)?;
-        log.note_synced(synced)?;
+        if let Err(error) = log.note_synced(synced) {
+            self.fail();
+            return Err(error.into());
+        }
         if log.recovery_point() >= log.end() {
             self.dirty_since = None;
         }

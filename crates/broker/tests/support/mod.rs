@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::identity::{META_PROPERTIES, MetaProperties};
-use broker::{Node, NodeOptions};
 use config::{NodeConfig, Properties};
+use kastle_broker::identity::{META_PROPERTIES, MetaProperties};
+use kastle_broker::{Node, NodeOptions};
 use log::Disk;
 use log::disk::{MemDisk, write_atomically};
 use model::{ClusterId, NodeId, Timestamp, Uuid};

@@ -1,0 +1,165 @@
+//! Opening the logs that a start finds, many at a time.
+//!
+//! Nothing is known of the metadata yet: which log is whose is seen when the first
+//! assignments come. A log that cannot be opened keeps its partition offline and
+//! nothing else; a directory that cannot be listed keeps the node from starting.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use log::checkpoint::{self, HIGH_WATERMARK, LOG_START, RECOVERY_POINT};
+use log::{Disk, Log, LogError, LogOptions, Opening};
+use model::{METADATA_TOPIC, Offset, PartitionIndex, TopicName, TopicPartition};
+
+use crate::data::DataError;
+use crate::data::attic::{DELETE_SUFFIX, STRAY_SUFFIX};
+
+/// A log that was there.
+pub struct Found {
+    /// Which of the log directories it lies in.
+    pub dir: usize,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The log, or why it cannot be used.
+    pub log: Result<Log, LogError>,
+    /// The high watermark as last written down, within the log.
+    pub high_watermark: Offset,
+}
+
+/// How logs are opened.
+pub struct OpenPlan {
+    /// Where files live.
+    pub disk: Arc<dyn Disk>,
+    /// The log directories.
+    pub dirs: Vec<PathBuf>,
+    /// Settings until the metadata says better.
+    pub options: LogOptions,
+    /// The node stopped in order the last time.
+    pub was_clean: bool,
+    /// Logs opened at the same time.
+    pub threads: usize,
+}
+
+/// One log to open.
+struct Job {
+    dir: usize,
+    path: PathBuf,
+    partition: TopicPartition,
+    opening: Opening,
+    high_watermark: Offset,
+}
+
+/// Opens every log in the log directories. Removes what was deleted before the stop.
+pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, DataError> {
+    let mut jobs = Vec::new();
+    for (index, dir) in plan.dirs.iter().enumerate() {
+        collect(plan, index, dir, &mut jobs)?;
+    }
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(BTreeMap::new());
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let opened = open(plan, job);
+            found.lock().unwrap_or_else(PoisonError::into_inner).insert(job.partition.clone(), opened);
+        }
+    };
+    if plan.threads <= 1 || jobs.len() <= 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..plan.threads.min(jobs.len()) {
+                scope.spawn(work);
+            }
+        });
+    }
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn collect(plan: &OpenPlan, index: usize, dir: &Path, jobs: &mut Vec<Job>) -> Result<(), DataError> {
+    let disk = plan.disk.as_ref();
+    let failed = |reason: String| DataError::LogDir { dir: dir.to_owned(), reason };
+    let entries = disk.list(dir).map_err(|error| failed(error.to_string()))?;
+    let offsets = |name: &str| {
+        checkpoint::read(disk, dir, name).unwrap_or_else(|error| {
+            // Zero is always safe: more is read again.
+            tracing::warn!(dir = %dir.display(), name, %error, "a checkpoint cannot be read; starting from zero");
+            BTreeMap::new()
+        })
+    };
+    let (recovery, start, watermark) = (offsets(RECOVERY_POINT), offsets(LOG_START), offsets(HIGH_WATERMARK));
+    for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+        let path = dir.join(&entry.name);
+        if entry.name.ends_with(DELETE_SUFFIX) && entry.name.contains('.') {
+            disk.remove_dir_all(&path).map_err(|error| failed(error.to_string()))?;
+            continue;
+        }
+        let Some(partition) = parse(&entry.name) else {
+            if !entry.name.ends_with(STRAY_SUFFIX) && !entry.name.starts_with(METADATA_TOPIC) {
+                tracing::warn!(path = %path.display(), "not a partition's directory; left alone");
+            }
+            continue;
+        };
+        if let Some(other) = jobs.iter().find(|job: &&Job| job.partition == partition && job.dir != index) {
+            let other = other.path.display();
+            return Err(failed(format!("{partition} is in {other} too; remove the one that is older")));
+        }
+        let at = |offsets: &BTreeMap<TopicPartition, Offset>| {
+            offsets.get(&partition).copied().unwrap_or(Offset::ZERO)
+        };
+        let opening =
+            Opening { is_clean: plan.was_clean, recovery_point: at(&recovery), start: at(&start) };
+        jobs.push(Job { dir: index, path, opening, high_watermark: at(&watermark), partition });
+    }
+    Ok(())
+}
+
+/// The partition whose directory has that name.
+fn parse(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let is_number = !partition.is_empty() && partition.bytes().all(|byte| byte.is_ascii_digit());
+    let topic = TopicName::new(topic).ok().filter(|topic| topic.as_str() != METADATA_TOPIC)?;
+    let partition = is_number.then(|| partition.parse().ok()).flatten()?;
+    Some(TopicPartition { topic, partition: PartitionIndex::new(partition) })
+}
+
+fn open(plan: &OpenPlan, job: &Job) -> Found {
+    let opened = Log::open(plan.disk.clone(), job.path.clone(), plan.options.clone(), job.opening);
+    let log = opened.map(|(log, report)| {
+        if let Some(report) = report {
+            let (path, position) = (report.path.display(), report.position);
+            let (bytes, reason) = (report.bytes, report.reason);
+            tracing::warn!(partition = %job.partition, %path, position, bytes, reason, "cut a damaged log");
+        }
+        log
+    });
+    if let Err(error) = &log {
+        tracing::error!(partition = %job.partition, %error, "a log cannot be opened: its partition is offline here");
+    }
+    let (start, end) = log.as_ref().map_or((Offset::ZERO, Offset::ZERO), |log| (log.start(), log.end()));
+    let high_watermark = job.high_watermark.clamp(start, end);
+    Found { dir: job.dir, path: job.path.clone(), log, high_watermark }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn check(name: &str, outcome: Option<&str>) {
+        assert_eq!(parse(name).map(|partition| partition.to_string()).as_deref(), outcome, "{name}");
+    }
+
+    #[test]
+    fn directories_of_partitions_are_told_from_others() {
+        check("orders-0", Some("orders-0"));
+        check("a-b.c-12", Some("a-b.c-12"));
+        check("__cluster_metadata-0", None);
+        check("orders-0.0123456789abcdef0123456789abcdef-delete", None);
+        check("orders-0.0123456789abcdef0123456789abcdef-stray", None);
+        check("orders-", None);
+        check("orders-99999999999", None);
+        check("orders", None);
+    }
+}

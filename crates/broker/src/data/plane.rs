@@ -1,0 +1,138 @@
+//! What the parts of the data plane share: the partitions, and the ways out.
+//!
+//! Partitions are found by topic id and number; names are the image's business. The
+//! map changes only when replicas come and go; a request takes what it needs from it
+//! under one short read lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use metadata::Image;
+use model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::data::DataOptions;
+use crate::data::attic::Attic;
+use crate::data::fetchers::Fetchers;
+use crate::data::isr::IsrQueue;
+use crate::data::partition::{Key, Outcome, Partition};
+use crate::data::producer_ids::ProducerIds;
+use crate::publish::Picture;
+
+/// How long a request waits for the data plane to reach the metadata that its client has seen.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
+/// The shared parts.
+pub struct Plane {
+    /// What it was opened with.
+    pub options: DataOptions,
+    /// Followers' tasks.
+    pub fetchers: Fetchers,
+    /// In-sync sets to be proposed.
+    pub isr: IsrQueue,
+    /// Producer ids to be given out.
+    pub producer_ids: ProducerIds,
+    /// Directories to be deleted.
+    pub attic: Attic,
+    /// How far the metadata was applied.
+    pub applied: watch::Sender<Offset>,
+    /// Ends every task.
+    pub stop: CancellationToken,
+    /// Every task.
+    pub tasks: TaskTracker,
+    partitions: RwLock<BTreeMap<Key, Arc<Partition>>>,
+}
+
+/// A leader as a client is told of it (KIP-951).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CurrentLeader {
+    /// The leader.
+    pub node: NodeId,
+    /// Its epoch.
+    pub epoch: LeaderEpoch,
+}
+
+impl Plane {
+    /// A plane without partitions.
+    pub fn new(options: DataOptions) -> Arc<Self> {
+        Arc::new(Self {
+            attic: Attic::new(options.seed),
+            options,
+            fetchers: Fetchers::default(),
+            isr: IsrQueue::default(),
+            producer_ids: ProducerIds::default(),
+            applied: watch::Sender::new(Offset::ZERO),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            partitions: RwLock::default(),
+        })
+    }
+
+    /// The partition, if this node has a replica of it.
+    pub fn partition(&self, key: Key) -> Option<Arc<Partition>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// All partitions, in order.
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The partitions of one topic.
+    pub fn partitions_of(&self, topic: TopicId) -> Vec<Arc<Partition>> {
+        let all = (topic, PartitionIndex::new(i32::MIN))..=(topic, PartitionIndex::new(i32::MAX));
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.range(all).map(|(_, partition)| partition.clone()).collect()
+    }
+
+    /// Takes in new partitions.
+    pub fn insert(&self, new: impl IntoIterator<Item = Arc<Partition>>) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.extend(new.into_iter().map(|partition| (partition.key, partition)));
+    }
+
+    /// Takes one out.
+    pub fn remove(&self, key: Key) -> Option<Arc<Partition>> {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&key)
+    }
+
+    /// Finds the partition that a client means, or says what the client is told.
+    pub fn find(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let index = PartitionIndex::new(index);
+        match self.partition((topic, index)) {
+            Some(partition) => Ok(partition),
+            None if image.partition(topic, index).is_some() => Err(ErrorCode::NotLeaderOrFollower),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// Who leads, as far as the metadata tells.
+    pub fn current_leader(image: &Image, topic: TopicId, index: i32) -> Option<CurrentLeader> {
+        let partition = image.partition(topic, PartitionIndex::new(index))?;
+        Some(CurrentLeader { node: partition.leader?, epoch: partition.leader_epoch })
+    }
+
+    /// Carries out what replication asks for. Not under the partition's lock.
+    pub fn carry_out(&self, partition: &Arc<Partition>, outcome: Outcome) {
+        if let Some(proposal) = outcome.proposal {
+            self.isr.propose(partition.clone(), proposal);
+        }
+        if outcome.wake {
+            partition.waiters.wake();
+        }
+    }
+
+    /// Waits until the partitions are what `picture` says: a client may have seen it before we acted on
+    /// it, and would take a refusal as a reason to look for another leader.
+    pub async fn catch_up(&self, picture: &Picture) {
+        if *self.applied.borrow() >= picture.end {
+            return;
+        }
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= picture.end);
+        let _ = tokio::time::timeout(CATCH_UP_MAX, reached).await;
+    }
+}
