@@ -55,7 +55,7 @@ pub struct Broker {
     pub fenced: bool,
     /// Whether it is on its way down and hands its leaderships over.
     pub in_controlled_shutdown: bool,
-    /// Its log directories that are online.
+    /// Its log directories that are online, sorted.
     pub log_dirs: Vec<DirectoryId>,
     /// Those of them that take no new replicas (KIP-1066); `None` before 4.3-IV0.
     pub cordoned_log_dirs: Option<Vec<DirectoryId>>,
@@ -154,10 +154,10 @@ impl Cluster {
         broker.fenced = fenced.unwrap_or(broker.fenced);
         broker.in_controlled_shutdown = in_controlled_shutdown.unwrap_or(broker.in_controlled_shutdown);
         if !record.log_dirs.is_empty() {
-            broker.log_dirs.clone_from(&record.log_dirs);
+            broker.log_dirs = set(&record.log_dirs);
         }
         if record.cordoned_log_dirs.is_some() {
-            broker.cordoned_log_dirs.clone_from(&record.cordoned_log_dirs);
+            broker.cordoned_log_dirs = record.cordoned_log_dirs.as_deref().map(set);
         }
         Ok(())
     }
@@ -211,6 +211,14 @@ impl Cluster {
     }
 }
 
+/// Directories are a set: sorted, so that the order of a record does not tell images apart.
+fn set(directories: &[DirectoryId]) -> Vec<DirectoryId> {
+    let mut directories = directories.to_vec();
+    directories.sort_unstable();
+    directories.dedup();
+    directories
+}
+
 impl From<&RegisterBrokerRecord> for Broker {
     fn from(record: &RegisterBrokerRecord) -> Self {
         let listener = |endpoint: &BrokerEndpoint| Endpoint {
@@ -233,8 +241,8 @@ impl From<&RegisterBrokerRecord> for Broker {
             rack: record.rack.clone(),
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
-            log_dirs: record.log_dirs.clone(),
-            cordoned_log_dirs: record.cordoned_log_dirs.clone(),
+            log_dirs: set(&record.log_dirs),
+            cordoned_log_dirs: record.cordoned_log_dirs.as_deref().map(set),
             is_migrating_zk_broker: record.is_migrating_zk_broker,
         }
     }

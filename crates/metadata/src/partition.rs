@@ -1,6 +1,7 @@
 //! One partition: who holds it, who leads it, who is in sync, and how a record changes that.
 //!
-//! A million of these must fit, so lists are boxed slices, 16 bytes when empty.
+//! A million of these must fit: lists are boxed slices, and those that are empty in almost every
+//! partition take a pointer each.
 
 use model::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId, Uuid};
 use proto::metadata::{MetadataVersion, PartitionChangeRecord, PartitionRecord};
@@ -41,6 +42,32 @@ impl LeaderRecoveryState {
     }
 }
 
+/// A list of nodes that is almost always empty: 8 bytes then. Reads as a slice.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[allow(clippy::box_collection, reason = "a boxed slice takes 16 bytes even when it is empty")]
+pub struct FewNodes(Option<Box<Vec<NodeId>>>);
+
+impl std::ops::Deref for FewNodes {
+    type Target = [NodeId];
+
+    fn deref(&self) -> &[NodeId] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl FromIterator<NodeId> for FewNodes {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        let nodes: Vec<NodeId> = nodes.into_iter().collect();
+        Self((!nodes.is_empty()).then(|| Box::new(nodes)))
+    }
+}
+
+impl std::fmt::Debug for FewNodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// A partition as the controller last set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
@@ -51,13 +78,13 @@ pub struct Partition {
     /// Who has everything committed.
     pub isr: Box<[NodeId]>,
     /// Replicas that a reassignment takes away when it completes.
-    pub removing: Box<[NodeId]>,
+    pub removing: FewNodes,
     /// Replicas that a reassignment brings in.
-    pub adding: Box<[NodeId]>,
+    pub adding: FewNodes,
     /// Who has everything committed though not in sync any more (KIP-966).
-    pub elr: Box<[NodeId]>,
+    pub elr: FewNodes,
     /// Who led when the last eligible replica was lost (KIP-966).
-    pub last_known_elr: Box<[NodeId]>,
+    pub last_known_elr: FewNodes,
     /// Who leads.
     pub leader: Option<NodeId>,
     /// Whether the leader may lack what was committed.
@@ -88,15 +115,14 @@ impl Partition {
     pub(crate) fn from_record(record: &PartitionRecord) -> Result<Self, ReplayError> {
         let place = Place::new("PartitionRecord", record.topic_id, record.partition_id);
         let recovery = place.recovery(record.leader_recovery_state)?;
-        let empty = Vec::new;
         let partition = Self {
             replicas: nodes(&record.replicas),
             directories: filled(&record.directories, record.replicas.len()),
             isr: nodes(&record.isr),
             removing: nodes(&record.removing_replicas),
             adding: nodes(&record.adding_replicas),
-            elr: nodes(record.eligible_leader_replicas.as_ref().unwrap_or(&empty())),
-            last_known_elr: nodes(record.last_known_elr.as_ref().unwrap_or(&empty())),
+            elr: nodes(record.eligible_leader_replicas.as_deref().unwrap_or(&[])),
+            last_known_elr: nodes(record.last_known_elr.as_deref().unwrap_or(&[])),
             leader: place.leader(record.leader)?,
             leader_recovery_state: recovery,
             leader_epoch: LeaderEpoch::new(record.leader_epoch),
@@ -132,16 +158,20 @@ impl Partition {
         place.check(next)
     }
 
-    /// The partition without eligible leader replicas; `None` when it has none.
-    pub(crate) fn without_elr(&self) -> Option<Self> {
-        if self.elr.is_empty() && self.last_known_elr.is_empty() {
-            return None;
-        }
+    /// Whether it has replicas to elect from beyond the in-sync set, or remembers some.
+    pub(crate) fn has_elr(&self) -> bool {
+        !self.elr.is_empty() || !self.last_known_elr.is_empty()
+    }
+
+    /// The partition without them: one more change of it.
+    pub(crate) fn without_elr(&self, topic: TopicId, index: PartitionIndex) -> Result<Self, ReplayError> {
+        let place = Place::new("ClearElrRecord", topic, index.get());
+        let epoch = place.successor("partition epoch", self.partition_epoch.get())?;
         let mut next = self.clone();
-        next.elr = Box::default();
-        next.last_known_elr = Box::default();
-        next.partition_epoch = next.partition_epoch.next();
-        Some(next)
+        next.elr = FewNodes::default();
+        next.last_known_elr = FewNodes::default();
+        next.partition_epoch = PartitionEpoch::new(epoch);
+        Ok(next)
     }
 
     /// What `level` cannot say is left out.
@@ -230,11 +260,11 @@ impl Place {
     }
 }
 
-fn nodes(ids: &[i32]) -> Box<[NodeId]> {
+fn nodes<T: FromIterator<NodeId>>(ids: &[i32]) -> T {
     ids.iter().map(|id| NodeId::new(*id)).collect()
 }
 
-fn take(field: &mut Box<[NodeId]>, ids: Option<&Vec<i32>>) {
+fn take<T: FromIterator<NodeId>>(field: &mut T, ids: Option<&Vec<i32>>) {
     if let Some(ids) = ids {
         *field = nodes(ids);
     }

@@ -161,12 +161,15 @@ impl Topics {
             let id = self.names.get(record.topic_name.as_str()).ok_or_else(unknown)?;
             self.by_id.get(id).cloned().into_iter().collect()
         };
+        // All are made before the first is put: a refused record changes nothing.
+        let mut cleared = Vec::new();
         for topic in topics {
-            for (index, partition) in topic.partitions() {
-                if let Some(next) = partition.without_elr() {
-                    self.put(topic.id, index, next, changes);
-                }
+            for (index, partition) in topic.partitions().filter(|(_, partition)| partition.has_elr()) {
+                cleared.push((topic.id, index, partition.without_elr(topic.id, index)?));
             }
+        }
+        for (id, index, partition) in cleared {
+            self.put(id, index, partition, changes);
         }
         Ok(())
     }
