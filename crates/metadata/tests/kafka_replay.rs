@@ -55,7 +55,7 @@ fn values(image: &Image) -> Vec<Vec<u8>> {
 }
 
 /// A record of a snapshot as text. Directories are a set, which Kafka sorts as signed numbers.
-fn text(value: &Vec<u8>) -> String {
+fn text(value: &[u8]) -> String {
     let mut record = MetadataRecord::from_value(value).expect("just written");
     if let MetadataRecord::RegisterBroker(record) = &mut record {
         record.log_dirs.sort_unstable();
@@ -67,8 +67,8 @@ fn text(value: &Vec<u8>) -> String {
 /// Kafka writes what is alike in the order of its hash maps, so the order within a kind is not compared.
 fn check(run: &Run) {
     let image = replay(&run.records);
-    let ours: BTreeSet<String> = values(&image).iter().map(text).collect();
-    let kafkas: BTreeSet<String> = run.snapshot.iter().map(text).collect();
+    let ours: BTreeSet<String> = values(&image).iter().map(|value| text(value)).collect();
+    let kafkas: BTreeSet<String> = run.snapshot.iter().map(|value| text(value)).collect();
     let extra: Vec<_> = ours.difference(&kafkas).collect();
     let missing: Vec<_> = kafkas.difference(&ours).collect();
     assert!(extra.is_empty() && missing.is_empty(), "only here: {extra:#?}\nonly in Kafka's: {missing:#?}");
