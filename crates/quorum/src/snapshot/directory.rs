@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use log::Disk;
 use log::disk::OpenMode;
-use model::Offset;
+use model::{LeaderEpoch, Offset};
 use proto::metadata::MetadataRecord;
 
 use super::SnapshotId;
@@ -102,6 +102,14 @@ impl Directory {
     /// A snapshot by its id.
     pub(crate) fn get(&self, id: SnapshotId) -> Option<SnapshotFile> {
         self.known().iter().find(|file| file.id == id).cloned()
+    }
+
+    /// The snapshot of an empty log, which has no file.
+    pub(crate) fn nothing(&self) -> SnapshotFile {
+        let id = SnapshotId { end_offset: Offset::ZERO, epoch: LeaderEpoch::new(0) };
+        let anchor = Anchor { end_offset: id.end_offset, epoch: id.epoch, index: 0 };
+        let (disk, path) = (self.disk.clone(), self.dir.join("nothing"));
+        SnapshotFile { id, size: 0, meta: SnapshotMeta::default(), anchor, disk, path }
     }
 
     /// Where the oldest kept snapshot ends: the log is needed from there.
