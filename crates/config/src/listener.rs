@@ -61,10 +61,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `HOST:PORT` to bind to; an empty host is every interface.
+    /// `HOST:PORT` to bind to; without a host (`:PORT`) it is every interface.
     pub fn address(&self) -> String {
-        let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
-        join(host, self.port)
+        join(&self.host, self.port)
     }
 }
 

@@ -97,7 +97,7 @@ log.retention.check.interval.ms=300000
         config.warnings[0].starts_with("accepted, but without effect in Kastle: num.network.threads, num.io")
     );
     assert_eq!(config.advertised_controllers[0].to_string(), "CONTROLLER://localhost:9093");
-    assert_eq!(config.listeners[0].address(), "0.0.0.0:9092");
+    assert_eq!(config.listeners[0].address(), ":9092");
     assert!(config.quorum.voters.is_empty());
 }
 
