@@ -47,6 +47,8 @@ struct State {
 struct Host {
     address: IpAddr,
     cut: bool,
+    /// Counts its processes: what a killed one still tries comes to nothing.
+    process: u32,
     next_port: u16,
     ports: BTreeMap<u16, mpsc::Sender<Box<dyn Stream>>>,
 }
@@ -57,17 +59,19 @@ impl PipeNetwork {
         Self::default()
     }
 
-    /// The network as the host `name` sees it; the host exists from now on.
+    /// The network as the process on host `name` sees it; the host exists from now on. After
+    /// [`PipeNetwork::kill`] this is the network of the next process.
     pub fn host(&self, name: &str) -> PipeHost {
         let mut state = self.world.lock();
         let number = u8::try_from(state.hosts.len() + 1).expect("a test has few hosts");
-        state.hosts.entry(name.to_owned()).or_insert_with(|| Host {
+        let host = state.hosts.entry(name.to_owned()).or_insert_with(|| Host {
             address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)),
             cut: false,
+            process: 0,
             next_port: FIRST_FREE_PORT,
             ports: BTreeMap::new(),
         });
-        PipeHost { name: name.to_owned(), world: self.world.clone() }
+        PipeHost { name: name.to_owned(), process: host.process, world: self.world.clone() }
     }
 
     /// The process on `name` died: its ports refuse, its connections break at both ends.
@@ -75,6 +79,7 @@ impl PipeNetwork {
         let mut state = self.world.lock();
         if let Some(host) = state.hosts.get_mut(name) {
             host.ports.clear();
+            host.process += 1;
         }
         state.each_link(name, |link| link.change(|fate| fate.dead = true));
     }
@@ -113,6 +118,12 @@ impl World {
 }
 
 impl State {
+    /// The host of a process that was not killed.
+    fn alive(&mut self, process: &PipeHost) -> io::Result<&mut Host> {
+        let host = self.hosts.get_mut(&process.name).filter(|host| host.process == process.process);
+        host.ok_or_else(|| io::ErrorKind::NetworkDown.into())
+    }
+
     fn each_link(&mut self, name: &str, act: impl Fn(&Link)) {
         self.links.retain(|(one, other, link)| match link.upgrade() {
             Some(link) => {
@@ -154,6 +165,7 @@ impl State {
 #[derive(Clone)]
 pub struct PipeHost {
     name: String,
+    process: u32,
     world: Arc<World>,
 }
 
@@ -163,7 +175,7 @@ impl Network for PipeHost {
         let (_, port) = address.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
         let asked: u16 = port.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut state = self.world.lock();
-        let host = state.hosts.get_mut(&self.name).expect("made by PipeNetwork::host");
+        let host = state.alive(self)?;
         let port = if asked == 0 { host.next_port } else { asked };
         if host.ports.get(&port).is_some_and(|taken| !taken.is_closed()) {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -182,7 +194,7 @@ impl Network for PipeHost {
         let there = state.hosts.get(&target).ok_or_else(unknown)?;
         let to = SocketAddr::new(there.address, port);
         let arrive = there.ports.get(&port).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
-        let here = state.hosts.get_mut(&self.name).expect("made by PipeNetwork::host");
+        let here = state.alive(self)?;
         let from = SocketAddr::new(here.address, here.next_port);
         here.next_port = here.next_port.checked_add(1).unwrap_or(FIRST_FREE_PORT);
         let link = Arc::new(Link::default());
@@ -388,6 +400,7 @@ mod tests {
         assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
         let refused = a.connect("b", 9092).await.err().expect("the process is gone");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        b.bind("b:9092").await.expect("a new process takes the port");
+        assert!(b.bind("b:9092").await.is_err(), "a dead process does nothing");
+        network.host("b").bind("b:9092").await.expect("a new process takes the port");
     }
 }
