@@ -88,6 +88,9 @@ pub struct Tuning {
     pub bytes_between_snapshots: u64,
     /// `metadata.log.segment.bytes`.
     pub segment_bytes: u64,
+    /// Batches kept for followers behind a snapshot: one that was away for a moment gets these and
+    /// not the snapshot.
+    pub batches_behind_snapshot: u64,
 }
 
 impl Default for Tuning {
@@ -98,6 +101,7 @@ impl Default for Tuning {
             append_timeout: Duration::from_secs(10),
             bytes_between_snapshots: 20 << 20,
             segment_bytes: 64 << 20,
+            batches_behind_snapshot: 2_000,
         }
     }
 }

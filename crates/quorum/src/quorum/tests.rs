@@ -1,10 +1,11 @@
 //! Quorums of one and three in one process: a toy state machine, disks in memory, a network of pipes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use log::Disk;
 use log::disk::{Crash, MemDisk};
 use model::{LeaderEpoch, NodeId, Offset, Uuid};
 use net::pipe::PipeNetwork;
@@ -303,5 +304,147 @@ fn a_killed_leader_is_replaced_within_half_a_second() {
             assert!(next != leader && next_epoch > epoch && took < Duration::from_millis(500), "{took:?}");
             trio.revive(leader).await;
         }
+    });
+}
+
+/// Snapshots and segments so small that a few appends make several.
+fn small() -> Tuning {
+    Tuning {
+        bytes_between_snapshots: 2_000,
+        segment_bytes: 1_000,
+        batches_behind_snapshot: 3,
+        ..Tuning::default()
+    }
+}
+
+fn checkpoints(node: &Node) -> Vec<String> {
+    let files = node.disk.list(Path::new("/data/__cluster_metadata-0")).expect("memory");
+    files.into_iter().map(|entry| entry.name).filter(|name| name.ends_with(".checkpoint")).collect()
+}
+
+#[test]
+fn one_that_was_away_for_long_gets_a_snapshot_and_the_tail() {
+    run(async {
+        let mut trio = Trio::start(small()).await;
+        trio.append(0).await;
+        let (leader, _) = trio.leader().await;
+        let away = (leader + 1) % 3;
+        trio.kill(away).await;
+        for number in 1..100 {
+            trio.append(number).await;
+        }
+        trio.revive(away).await;
+        let last = trio.append(100).await;
+        trio.settle(last).await;
+        let written: Vec<i64> = (0..=100).collect();
+        trio.check_equal(&written);
+        for node in &trio.nodes {
+            assert!((1..=2).contains(&checkpoints(node).len()), "{:?}", checkpoints(node));
+        }
+        // The log behind the older snapshot is gone; all of them start again from snapshot and tail.
+        for at in 0..3 {
+            assert!(trio.running[at].as_ref().expect("up").quorum.status().borrow().log_start > Offset::ZERO);
+            trio.kill(at).await;
+        }
+        for at in 0..3 {
+            trio.revive(at).await;
+        }
+        let last = trio.append(101).await;
+        trio.settle(last).await;
+        trio.check_equal(&(0..=101).collect::<Vec<i64>>());
+    });
+}
+
+#[test]
+fn a_damaged_snapshot_falls_back_to_the_one_before_and_without_any_the_error_says_what_to_do() {
+    run(async {
+        let network = PipeNetwork::new();
+        let mut node = Node { tuning: small(), ..Node::new(1, "1@n1:9093", &network) };
+        let running = node.start().await;
+        let epoch = until_ready(&running.quorum).await;
+        for number in 0..100 {
+            running.quorum.append(epoch, vec![record(number)]).await.expect("appends");
+        }
+        node.kill(running).await;
+        let dir = Path::new("/data/__cluster_metadata-0");
+        let names = checkpoints(&node);
+        assert_eq!(names.len(), 2);
+        node.disk.flip(&dir.join(&names[1]), 150, 4).expect("there is such a byte");
+        let running = node.start().await;
+        until_ready(&running.quorum).await;
+        assert_eq!(running.toy.ids(), (0..100).collect::<Vec<i64>>());
+        node.kill(running).await;
+        for name in checkpoints(&node) {
+            node.disk.remove_file(&dir.join(name)).expect("it is there");
+        }
+        let error = Quorum::open(node.options(), Toy::default()).await.err().expect("refused").to_string();
+        assert!(error.contains("no readable snapshot") && error.contains("restore the missing"), "{error}");
+    });
+}
+
+#[test]
+fn a_leader_that_resigns_hands_over_without_an_election_timeout() {
+    run(async {
+        let trio = Trio::start(Tuning::default()).await;
+        let last = trio.append(1).await;
+        trio.settle(last).await;
+        let (leader, epoch) = trio.leader().await;
+        let asked = tokio::time::Instant::now();
+        trio.running[leader].as_ref().expect("up").quorum.resign().await;
+        let (next, next_epoch) = trio.leader().await;
+        assert!(next != leader && next_epoch > epoch);
+        assert!(asked.elapsed() < Duration::from_millis(300), "{:?}", asked.elapsed());
+    });
+}
+
+#[test]
+fn without_a_majority_an_append_ends_at_its_deadline() {
+    run(async {
+        let mut trio = Trio::start(Tuning::default()).await;
+        trio.append(1).await;
+        let (leader, epoch) = trio.leader().await;
+        trio.kill((leader + 1) % 3).await;
+        trio.kill((leader + 2) % 3).await;
+        let quorum = &trio.running[leader].as_ref().expect("up").quorum;
+        let asked = tokio::time::Instant::now();
+        let answer = quorum.append(epoch, vec![record(2)]).await;
+        assert!(matches!(answer, Err(super::AppendError::TimedOut { .. })), "{answer:?}");
+        assert!(asked.elapsed() < Duration::from_secs(11));
+    });
+}
+
+#[test]
+fn observers_read_what_is_committed_and_are_described() {
+    run(async {
+        let trio = Trio::start(Tuning::default()).await;
+        let last = trio.append(1).await;
+        trio.settle(last).await;
+        let (leader, epoch) = trio.leader().await;
+        let quorum = &trio.running[leader].as_ref().expect("up").quorum;
+        let from = |offset, fetched: Option<i32>| super::ReadFrom {
+            offset: Offset::new(offset),
+            last_fetched_epoch: fetched.map(LeaderEpoch::new),
+            current_leader_epoch: None,
+            bytes_max: 1 << 20,
+            replica: Some((NodeId::new(9), Uuid::from_u128(9))),
+        };
+        let read = quorum.read(&from(0, None)).expect("this node leads");
+        let super::ReadOutcome::Batches(bytes) = read.outcome else { panic!("{read:?}") };
+        let batches =
+            wire::batch::Batches::new(&bytes).map(|batch| batch.expect("well formed").header.next_offset());
+        assert_eq!(batches.last(), Some(read.high_watermark));
+        let diverging = quorum.read(&from(2, Some(epoch.get() + 7))).expect("this node leads").outcome;
+        assert!(matches!(diverging, super::ReadOutcome::Diverging { .. }), "{diverging:?}");
+        let end = quorum.read(&from(last.get() + 1, Some(epoch.get()))).expect("this node leads").outcome;
+        assert_eq!(end, super::ReadOutcome::Batches(Bytes::new()));
+        let described = quorum.describe().await.expect("this node leads");
+        assert_eq!(
+            described.voters.iter().map(|voter| voter.log_end).collect::<Vec<_>>(),
+            vec![Some(last.next()); 3]
+        );
+        assert_eq!((described.observers.len(), described.observers[0].log_end), (1, Some(last.next())));
+        let other = &trio.running[(leader + 1) % 3].as_ref().expect("up").quorum;
+        let refused = other.read(&from(0, None)).expect_err("it follows");
+        assert_eq!(refused.code(), model::ErrorCode::NotLeaderOrFollower);
     });
 }

@@ -9,9 +9,6 @@ use crate::options::Tuning;
 
 /// Entries in one replication request; bytes bound it first (`store::raft_storage`).
 const ENTRIES_MAX: u64 = 512;
-/// Entries kept for Raft behind a snapshot, so that a follower that was away for a moment gets
-/// entries and not a snapshot.
-const KEPT_BEHIND_SNAPSHOT: u64 = 2_000;
 /// How long a snapshot may take to reach a follower and be installed.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -30,7 +27,7 @@ pub(crate) fn config(tuning: &Tuning) -> Result<Arc<Config>, ConfigError> {
         max_payload_entries: ENTRIES_MAX,
         // By bytes, which openraft does not count: `quorum::driver` asks for snapshots.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: KEPT_BEHIND_SNAPSHOT,
+        max_in_snapshot_log_to_keep: tuning.batches_behind_snapshot,
         // A follower gets entries as long as there are any; only a purged log calls for a snapshot.
         replication_lag_threshold: u64::MAX,
         removed_leader_step_down: StepDownPolicy::After(timeout),
