@@ -44,7 +44,7 @@ pub struct Settings {
     /// `leader.imbalance.per.broker.percentage`.
     pub leader_imbalance_percent: u32,
     /// The controller's `server.properties`, as given: topics inherit from it.
-    pub file: Overrides,
+    pub static_configs: Overrides,
     /// The feature levels this controller can run at.
     pub features: BTreeMap<String, Supported>,
 }
@@ -58,7 +58,7 @@ impl Default for Settings {
             num_partitions: 1,
             default_replication_factor: 1,
             leader_imbalance_percent: 10,
-            file: Overrides::new(),
+            static_configs: Overrides::new(),
             features: supported_features(),
         }
     }

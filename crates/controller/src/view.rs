@@ -109,7 +109,7 @@ impl<'a> View<'a> {
     where
         'a: 'b,
     {
-        Layers { broker: none, cluster, file: &self.settings.file }
+        Layers { broker: none, cluster, file: &self.settings.static_configs }
     }
 
     /// `min.insync.replicas` of a topic.
@@ -129,7 +129,7 @@ impl<'a> View<'a> {
     fn inherited(&self, topic: &str, key: &str) -> Option<&'a str> {
         let of = |resource| self.image.configs(&resource).and_then(|configs| configs.get(key));
         let own = of(ConfigResource::topic(topic)).or_else(|| of(ConfigResource::all_brokers()));
-        own.or_else(|| self.settings.file.get(key)).map(String::as_str)
+        own.or_else(|| self.settings.static_configs.get(key)).map(String::as_str)
     }
 }
 

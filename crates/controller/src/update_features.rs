@@ -1,0 +1,161 @@
+//! UpdateFeatures: raises or lowers what the whole cluster does (KIP-584).
+//!
+//! A level is only set when every registered node can run at it: a node that cannot
+//! read a record stops, and records of a new level are written at once.
+
+use model::ErrorCode;
+use proto::metadata::{FeatureLevelRecord, MetadataRecord};
+use wire::messages::update_features_request::FeatureUpdateKey;
+use wire::messages::update_features_response::UpdatableFeatureResult;
+use wire::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+
+use crate::decision::{Decision, Refusal};
+use crate::settings::{METADATA_VERSION, Supported};
+use crate::view::View;
+
+/// From this version on the response names no features: all or nothing.
+const ALL_OR_NOTHING_FROM: i16 = 2;
+
+/// Why a feature keeps its level.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Invalid update version {level} for feature {name}. {reason}")]
+pub struct UpdateFeatureError {
+    name: String,
+    level: i16,
+    reason: Reason,
+}
+
+/// The reason within the message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Below zero.
+    #[error("A feature version cannot be less than 0.")]
+    Negative,
+    /// Neither upgrade, safe nor unsafe downgrade.
+    #[error("The controller does not support the given upgrade type.")]
+    UpgradeType,
+    /// A node that cannot.
+    #[error("{node} only supports versions {min}-{max}")]
+    Range {
+        /// Which node.
+        node: String,
+        /// Its lowest.
+        min: i16,
+        /// Its highest.
+        max: i16,
+    },
+    /// A node that does not know it.
+    #[error("{0} does not support this feature.")]
+    Unknown(String),
+    /// A downgrade that does not say so.
+    #[error(
+        "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade."
+    )]
+    DowngradeUnsaid,
+    /// A downgrade to a higher level.
+    #[error("Can't downgrade to a newer version.")]
+    DowngradeUp,
+    /// Records of the present level would be unreadable.
+    #[error("Refusing to perform the requested downgrade because it might delete metadata information.")]
+    LosesMetadata,
+}
+
+impl UpdateFeatureError {
+    /// What the client is told.
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::InvalidUpdateVersion
+    }
+}
+
+/// Sets all levels, or none; `version` is the request's.
+pub fn decide(
+    view: &View<'_>,
+    version: i16,
+    request: &UpdateFeaturesRequest,
+) -> Decision<UpdateFeaturesResponse> {
+    let outcomes: Vec<_> =
+        request.feature_updates.iter().map(|asked| (asked, update(view, version, asked))).collect();
+    let failed = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err());
+    let mut response = UpdateFeaturesResponse::default();
+    if version < ALL_OR_NOTHING_FROM {
+        let results = outcomes.iter().map(|(asked, outcome)| {
+            let refusal = outcome.as_ref().err().map(|error| Refusal::new(error.code(), error));
+            UpdatableFeatureResult::default()
+                .with_feature(asked.feature.clone())
+                .with_error_code(refusal.as_ref().map_or(0, |refusal| refusal.code.code()))
+                .with_error_message(refusal.and_then(|refusal| refusal.text()))
+        });
+        response = response.with_results(results.collect());
+    } else if let Some(error) = failed {
+        let refusal = Refusal::new(error.code(), error);
+        response = response.with_error_code(refusal.code.code()).with_error_message(refusal.text());
+    }
+    if failed.is_some() || request.validate_only {
+        return Decision::answer(response);
+    }
+    let records = outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok().flatten());
+    Decision::new(records.collect(), response)
+}
+
+fn update(
+    view: &View<'_>,
+    version: i16,
+    asked: &FeatureUpdateKey,
+) -> Result<Option<MetadataRecord>, UpdateFeatureError> {
+    let (name, level) = (asked.feature.to_string(), asked.max_version_level);
+    let refuse = |reason| UpdateFeatureError { name: name.clone(), level, reason };
+    // Version 0 has a flag where later ones have a type: 1 upgrade, 2 safe, 3 unsafe downgrade.
+    let upgrade_type = match (version, asked.allow_downgrade) {
+        (0, true) => 2,
+        (0, false) => 1,
+        _ => asked.upgrade_type,
+    };
+    if !(1..=3).contains(&upgrade_type) {
+        return Err(refuse(Reason::UpgradeType));
+    }
+    if level < 0 {
+        return Err(refuse(Reason::Negative));
+    }
+    let current = view.image.feature(&name).unwrap_or(0);
+    check_support(view, &name, level).map_err(refuse)?;
+    if level < current && upgrade_type == 1 {
+        return Err(refuse(Reason::DowngradeUnsaid));
+    }
+    if level > current && upgrade_type != 1 {
+        return Err(refuse(Reason::DowngradeUp));
+    }
+    if name == METADATA_VERSION && level < current {
+        return Err(refuse(Reason::LosesMetadata));
+    }
+    let record = FeatureLevelRecord { name: name.clone(), feature_level: level };
+    Ok((level != current).then(|| record.into()))
+}
+
+/// Whether this controller and every registered node can run at that level.
+fn check_support(view: &View<'_>, name: &str, level: i16) -> Result<(), Reason> {
+    let own = view.settings.features.get(name).copied();
+    supports("Local controller".to_owned(), own, level)?;
+    let range = |features: &std::collections::BTreeMap<String, metadata::VersionRange>| {
+        features.get(name).map(|range| Supported { min: range.min, max: range.max })
+    };
+    for broker in view.image.brokers() {
+        supports(format!("Broker {}", broker.id), range(&broker.features), level)?;
+    }
+    for controller in view.image.controllers() {
+        supports(format!("Controller {}", controller.id), range(&controller.features), level)?;
+    }
+    Ok(())
+}
+
+/// Level 0 is "off", which everybody can do but for what has no off.
+fn supports(node: String, range: Option<Supported>, level: i16) -> Result<(), Reason> {
+    match range {
+        None if level == 0 => Ok(()),
+        None => Err(Reason::Unknown(node)),
+        Some(Supported { min, max }) if (min..=max).contains(&level) => Ok(()),
+        Some(Supported { min, max }) => Err(Reason::Range { node, min, max }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
