@@ -4,7 +4,7 @@
 //! abort the process. So nothing reaches it before this walk has followed the
 //! whole body by its shape (`bounds/shapes.txt`) and found every count and length
 //! within what the remaining bytes can hold, every text UTF-8, every tagged field
-//! as long as it says, and the end where the body ends. The walk allocates nothing.
+//! as long as it says. The walk allocates nothing.
 //!
 //! Decoded, a message is larger than on the wire: an empty string is one byte
 //! there and 32 here. The walk therefore also adds up the memory that decoding
@@ -130,7 +130,7 @@ pub enum BoundsError {
         /// The body's size.
         body: usize,
     },
-    /// Bytes behind the message.
+    /// Bytes behind a response.
     #[error("{left} bytes follow the message")]
     Trailing {
         /// How many.
@@ -149,29 +149,32 @@ pub const fn response_memory_max(body: usize) -> usize {
 }
 
 /// Walks a request's body: `Ok` if it may be decoded. Returns the memory that this takes at most.
+/// Bytes behind the message are ignored, as Kafka does: librdkafka sends three too many with
+/// Metadata version 13.
 pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, BoundsError> {
-    walk(Direction::Request, api, version, body, request_memory_max(body.len()))
+    Ok(walk(Direction::Request, api, version, body, request_memory_max(body.len()))?.0)
 }
 
 /// Walks a response's body: `Ok` if it may be decoded. Returns the memory that this takes at most.
 pub fn check_response(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, BoundsError> {
-    walk(Direction::Response, api, version, body, response_memory_max(body.len()))
+    match walk(Direction::Response, api, version, body, response_memory_max(body.len()))? {
+        (memory, 0) => Ok(memory),
+        (_, left) => Err(BoundsError::Trailing { left }),
+    }
 }
 
+/// The memory that decoding takes, and how many bytes are left behind the message.
 fn walk(
     direction: Direction,
     api: ApiKey,
     version: i16,
     body: &[u8],
     allowed: usize,
-) -> Result<usize, BoundsError> {
+) -> Result<(usize, usize), BoundsError> {
     let layout = shape::layout(direction, api, version).ok_or(BoundsError::Unknown { api, version })?;
     let mut walk = Walk { rest: body, body: body.len(), memory: 0, allowed };
     walk.structure(layout)?;
-    match walk.rest.len() {
-        0 => Ok(walk.memory),
-        left => Err(BoundsError::Trailing { left }),
-    }
+    Ok((walk.memory, walk.rest.len()))
 }
 
 struct Walk<'a> {

@@ -1,6 +1,6 @@
 //! Bodies by hand: what is walked, what is refused and why.
 
-use super::{BoundsError, check, request_memory_max};
+use super::{BoundsError, check, check_response, request_memory_max};
 use crate::api::ApiKey;
 use crate::kinds;
 use crate::messages::*;
@@ -50,8 +50,10 @@ fn null_is_refused_where_the_version_does_not_know_it() {
 }
 
 #[test]
-fn bytes_behind_the_message_are_refused() {
-    assert_eq!(error(ApiKey::Metadata, 1, &[0xff, 0xff, 0xff, 0xff, 0]), BoundsError::Trailing { left: 1 });
+fn bytes_behind_a_request_are_ignored_and_behind_a_response_refused() {
+    assert!(check(ApiKey::Metadata, 1, &[0xff, 0xff, 0xff, 0xff, 0]).is_ok());
+    let response = check_response(ApiKey::ControllerRegistration, 0, &[0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    assert_eq!(response, Err(BoundsError::Trailing { left: 1 }));
 }
 
 #[test]
