@@ -219,25 +219,54 @@ fn set(directories: &[DirectoryId]) -> Vec<DirectoryId> {
     directories
 }
 
+/// A feature as a record lists it.
+trait Ranged {
+    fn to_range(&self) -> (String, VersionRange);
+    fn from_range(range: (&String, &VersionRange)) -> Self;
+}
+
+/// Kafka describes the endpoints and features of brokers and of controllers alike, under two names.
+macro_rules! alike {
+    ($endpoint:ident, $feature:ident) => {
+        impl From<&$endpoint> for Endpoint {
+            fn from(record: &$endpoint) -> Self {
+                let $endpoint { name, host, port, security_protocol } = record.clone();
+                Self { name, host, port, security_protocol }
+            }
+        }
+
+        impl From<&Endpoint> for $endpoint {
+            fn from(endpoint: &Endpoint) -> Self {
+                let Endpoint { name, host, port, security_protocol } = endpoint.clone();
+                Self { name, host, port, security_protocol }
+            }
+        }
+
+        impl Ranged for $feature {
+            fn to_range(&self) -> (String, VersionRange) {
+                let (min, max) = (self.min_supported_version, self.max_supported_version);
+                (self.name.clone(), VersionRange { min, max })
+            }
+
+            fn from_range((name, range): (&String, &VersionRange)) -> Self {
+                let (min_supported_version, max_supported_version) = (range.min, range.max);
+                Self { name: name.clone(), min_supported_version, max_supported_version }
+            }
+        }
+    };
+}
+
+alike!(BrokerEndpoint, BrokerFeature);
+alike!(ControllerEndpoint, ControllerFeature);
+
 impl From<&RegisterBrokerRecord> for Broker {
     fn from(record: &RegisterBrokerRecord) -> Self {
-        let listener = |endpoint: &BrokerEndpoint| Endpoint {
-            name: endpoint.name.clone(),
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            security_protocol: endpoint.security_protocol,
-        };
-        let feature = |feature: &BrokerFeature| {
-            let range =
-                VersionRange { min: feature.min_supported_version, max: feature.max_supported_version };
-            (feature.name.clone(), range)
-        };
         Self {
             id: NodeId::new(record.broker_id),
             epoch: BrokerEpoch::new(record.broker_epoch),
             incarnation: record.incarnation_id,
-            listeners: record.end_points.iter().map(listener).collect(),
-            features: record.features.iter().map(feature).collect(),
+            listeners: record.end_points.iter().map(Endpoint::from).collect(),
+            features: record.features.iter().map(Ranged::to_range).collect(),
             rack: record.rack.clone(),
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
@@ -250,24 +279,13 @@ impl From<&RegisterBrokerRecord> for Broker {
 
 impl Broker {
     fn to_record(&self) -> RegisterBrokerRecord {
-        let endpoint = |listener: &Endpoint| BrokerEndpoint {
-            name: listener.name.clone(),
-            host: listener.host.clone(),
-            port: listener.port,
-            security_protocol: listener.security_protocol,
-        };
-        let feature = |(name, range): (&String, &VersionRange)| BrokerFeature {
-            name: name.clone(),
-            min_supported_version: range.min,
-            max_supported_version: range.max,
-        };
         RegisterBrokerRecord {
             broker_id: self.id.get(),
             is_migrating_zk_broker: self.is_migrating_zk_broker,
             incarnation_id: self.incarnation,
             broker_epoch: self.epoch.get(),
-            end_points: self.listeners.iter().map(endpoint).collect(),
-            features: self.features.iter().map(feature).collect(),
+            end_points: self.listeners.iter().map(BrokerEndpoint::from).collect(),
+            features: self.features.iter().map(BrokerFeature::from_range).collect(),
             rack: self.rack.clone(),
             fenced: self.fenced,
             in_controlled_shutdown: self.in_controlled_shutdown,
@@ -279,46 +297,24 @@ impl Broker {
 
 impl From<&RegisterControllerRecord> for Controller {
     fn from(record: &RegisterControllerRecord) -> Self {
-        let listener = |endpoint: &ControllerEndpoint| Endpoint {
-            name: endpoint.name.clone(),
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            security_protocol: endpoint.security_protocol,
-        };
-        let feature = |feature: &ControllerFeature| {
-            let range =
-                VersionRange { min: feature.min_supported_version, max: feature.max_supported_version };
-            (feature.name.clone(), range)
-        };
         Self {
             id: NodeId::new(record.controller_id),
             incarnation: record.incarnation_id,
             zk_migration_ready: record.zk_migration_ready,
-            listeners: record.end_points.iter().map(listener).collect(),
-            features: record.features.iter().map(feature).collect(),
+            listeners: record.end_points.iter().map(Endpoint::from).collect(),
+            features: record.features.iter().map(Ranged::to_range).collect(),
         }
     }
 }
 
 impl Controller {
     fn to_record(&self) -> RegisterControllerRecord {
-        let endpoint = |listener: &Endpoint| ControllerEndpoint {
-            name: listener.name.clone(),
-            host: listener.host.clone(),
-            port: listener.port,
-            security_protocol: listener.security_protocol,
-        };
-        let feature = |(name, range): (&String, &VersionRange)| ControllerFeature {
-            name: name.clone(),
-            min_supported_version: range.min,
-            max_supported_version: range.max,
-        };
         RegisterControllerRecord {
             controller_id: self.id.get(),
             incarnation_id: self.incarnation,
             zk_migration_ready: self.zk_migration_ready,
-            end_points: self.listeners.iter().map(endpoint).collect(),
-            features: self.features.iter().map(feature).collect(),
+            end_points: self.listeners.iter().map(ControllerEndpoint::from).collect(),
+            features: self.features.iter().map(ControllerFeature::from_range).collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Situations and their outcome, as text (see `text`), and what holds of any run of records.
 
+mod differences;
 mod random;
 mod refusals;
 mod situations;
