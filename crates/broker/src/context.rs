@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use config::NodeConfig;
 use model::{ClusterId, NodeId};
-use net::Clock;
 use quorum::{Blocking, Quorum};
 
 use crate::controller_link::{ControllerLink, Office};
@@ -24,8 +23,6 @@ pub struct Context {
     pub cluster: ClusterId,
     /// Its configuration.
     pub config: Arc<NodeConfig>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
     /// Where work runs that waits for a disk.
     pub blocking: BlockingWork,
     /// Feature levels this node can run at: name to lowest and highest.

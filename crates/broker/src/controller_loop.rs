@@ -13,6 +13,7 @@
 //! nobody ever hears of what may still be lost. Losing the leadership drops the
 //! working image and answers NOT_CONTROLLER.
 
+mod decisions;
 mod office;
 mod working;
 

@@ -117,3 +117,63 @@ fn a_stopped_node_hands_over_and_comes_back() {
         cluster.stop_all().await;
     });
 }
+
+#[test]
+fn a_killed_process_is_fenced_and_its_partitions_are_led_by_others_within_a_second() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let client = cluster.client(1).await;
+        assert_eq!(create(&client, "t", 6, 3).await, 0);
+        let before = tokio::time::Instant::now();
+        cluster.kill(3);
+        loop {
+            let seen = text(&metadata(&client, &["t"]).await);
+            if seen.starts_with("brokers=1,2 t") && !seen.contains("leader=none") {
+                break;
+            }
+            assert!(before.elapsed() < Duration::from_secs(1), "{seen}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
+fn the_death_of_the_controller_costs_less_than_a_second() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let controller = cluster.controller().await;
+        let other = controller % 3 + 1;
+        let client = cluster.client(other).await;
+        assert_eq!(create(&client, "t", 6, 3).await, 0);
+        let before = tokio::time::Instant::now();
+        cluster.kill(controller);
+        assert_eq!(create(&client, "u", 1, 2).await, 0);
+        loop {
+            let seen = text(&metadata(&client, &["t"]).await);
+            if !seen.contains("leader=none") && !seen.contains("isr=3") {
+                break;
+            }
+            assert!(before.elapsed() < Duration::from_secs(1), "{seen}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
+fn bytes_that_are_no_request_close_the_connection_and_harm_nobody() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let client = cluster.client(1).await;
+        let claims_too_much = [0x7f, 0xff, 0xff, 0xff];
+        let unknown_api = [0, 0, 0, 10, 0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+        let truncated_header = [0, 0, 0, 2, 0, 3];
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &claims_too_much, &unknown_api, &truncated_header] {
+            for port in [9092, 9093] {
+                assert_eq!(cluster.throw(1, port, bytes).await, 0, "nothing is answered to {bytes:?}");
+            }
+        }
+        assert_eq!(create(&client, "t", 1, 1).await, 0, "others are served on");
+        drop(client);
+        cluster.stop_all().await;
+    });
+}

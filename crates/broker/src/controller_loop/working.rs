@@ -16,6 +16,7 @@ use proto::metadata::{FeatureLevelRecord, MetadataRecord};
 use wire::messages::{RequestKind, ResponseKind};
 
 use crate::controller_loop::ControllerOptions;
+use crate::controller_loop::decisions::decide;
 use crate::presence::{Gone, Watched};
 use crate::publish::Picture;
 
@@ -203,29 +204,6 @@ impl Working {
         }
         true
     }
-}
-
-/// The decision on a request; none where nobody decides such requests.
-fn decide(view: &View<'_>, request: &RequestKind) -> Option<Decision<ResponseKind>> {
-    use RequestKind as K;
-    Some(match request {
-        K::BrokerHeartbeat(request) => match controller::heartbeat::decide(view, request) {
-            Ok(decision) => decision.map(Into::into),
-            Err(error) => Decision::answer(controller::heartbeat::refuse(&error).into()),
-        },
-        K::BrokerRegistration(request) => match controller::register_broker::decide(view, request) {
-            Ok(decision) => decision.map(Into::into),
-            Err(error) => {
-                tracing::warn!(broker = request.broker_id.0, %error, "controller: a broker is not registered");
-                Decision::answer(controller::register_broker::refuse(&error).into())
-            }
-        },
-        K::CreateTopics(request) => controller::create_topics::decide(view, request).map(Into::into),
-        K::DeleteTopics(request) => controller::delete_topics::decide(view, request).map(Into::into),
-        K::CreatePartitions(request) => controller::create_partitions::decide(view, request).map(Into::into),
-        K::ElectLeaders(request) => controller::elect_leaders::decide(view, request).map(Into::into),
-        _ => return None,
-    })
 }
 
 fn refuse(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {

@@ -99,7 +99,6 @@ impl Starting {
             node: self.config.node_id,
             cluster: self.identity.cluster,
             config: self.config.clone(),
-            clock: self.options.clock.clone(),
             blocking: BlockingWork(self.options.blocking),
             features: parts::features(),
             published,
@@ -169,7 +168,6 @@ impl Starting {
     fn quorum_options(&mut self) -> QuorumOptions {
         let config = &self.config;
         let voters = parts::voters(config);
-        let seconds = quorum::Tuning::default().append_timeout;
         QuorumOptions {
             node: config.node_id,
             directory: self.metadata_directory(),
@@ -185,9 +183,9 @@ impl Starting {
             tuning: quorum::Tuning {
                 election_timeout: config.quorum.election_timeout,
                 fetch_timeout: config.quorum.fetch_timeout,
-                append_timeout: seconds,
                 bytes_between_snapshots: config.quorum.bytes_between_snapshots,
                 segment_bytes: u64::from(config.quorum.segment_bytes),
+                ..quorum::Tuning::default()
             },
         }
     }

@@ -12,10 +12,11 @@ use log::Disk;
 use log::disk::{MemDisk, write_atomically};
 use model::{ClusterId, NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
-use net::{ConnectOptions, Connection, VirtualClock};
+use net::{ConnectOptions, Connection, Network, VirtualClock};
 use quorum::Blocking;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
-use wire::messages::{RequestKind, ResponseKind};
+use wire::messages::{DescribeClusterRequest, RequestKind, ResponseKind};
 
 pub const CLUSTER: ClusterId = Uuid::from_u128(0x4b41_5354_4c45);
 const LONG: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ pub struct Cluster {
     size: i32,
     disks: BTreeMap<i32, MemDisk>,
     nodes: BTreeMap<i32, Node>,
+    dead: Vec<Node>,
     starts: u64,
 }
 
@@ -44,7 +46,14 @@ impl Cluster {
     /// Formats the disks and starts every node.
     pub async fn start(size: i32) -> Self {
         let network = PipeNetwork::new();
-        let mut cluster = Self { network, size, disks: BTreeMap::new(), nodes: BTreeMap::new(), starts: 0 };
+        let mut cluster = Self {
+            network,
+            size,
+            disks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            dead: Vec::new(),
+            starts: 0,
+        };
         for id in 1..=size {
             cluster.network.host(&format!("n{id}"));
             cluster.disks.insert(id, formatted(id));
@@ -84,6 +93,34 @@ impl Cluster {
     pub async fn stop(&mut self, id: i32) {
         let node = self.nodes.remove(&id).expect("it runs");
         node.stop().await;
+    }
+
+    /// Node `id`'s process dies. What is left of it runs on without a network.
+    pub fn kill(&mut self, id: i32) {
+        self.network.kill(&format!("n{id}"));
+        self.dead.push(self.nodes.remove(&id).expect("it runs"));
+    }
+
+    /// The node whose controller is active.
+    pub async fn controller(&self) -> i32 {
+        let network = self.network.host("client");
+        let connection = Connection::connect(&network, "n1", 9093, &ConnectOptions::default()).await;
+        let connection = connection.unwrap_or_else(|error| panic!("{error}"));
+        match connection.send(1, DescribeClusterRequest::default().with_endpoint_type(2), LONG).await {
+            Ok(ResponseKind::DescribeCluster(response)) => response.controller_id.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends `bytes` to a port of node `id`; how many come back before the connection closes.
+    pub async fn throw(&self, id: i32, port: u16, bytes: &[u8]) -> usize {
+        let stream = self.network.host("client").connect(&format!("n{id}"), port).await;
+        let (mut read, mut write) = stream.unwrap_or_else(|error| panic!("{error}")).split();
+        // It may be closed before all is written.
+        let _ = write.write_all(bytes).await;
+        let mut got = Vec::new();
+        let _ = tokio::time::timeout(LONG, read.read_to_end(&mut got)).await.expect("it closes");
+        got.len()
     }
 
     pub async fn stop_all(mut self) {
