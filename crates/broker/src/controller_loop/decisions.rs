@@ -4,7 +4,7 @@ use controller::{Decision, View};
 use wire::messages::{RequestKind, ResponseKind};
 
 /// The decision on a request; none where nobody decides such requests.
-pub(super) fn decide(view: &View<'_>, request: &RequestKind) -> Option<Decision<ResponseKind>> {
+pub(super) fn decide(view: &View<'_>, version: i16, request: &RequestKind) -> Option<Decision<ResponseKind>> {
     use RequestKind as K;
     use controller as c;
     Some(match request {
@@ -35,6 +35,11 @@ pub(super) fn decide(view: &View<'_>, request: &RequestKind) -> Option<Decision<
         K::UnregisterBroker(request) => {
             settle(c::unregister_broker::decide(view, request), c::unregister_broker::refuse)
         }
+        K::IncrementalAlterConfigs(request) => c::alter_configs::decide(view, request).map(Into::into),
+        K::AlterConfigs(request) => c::alter_configs::decide_all(view, request).map(Into::into),
+        K::UpdateFeatures(request) => c::update_features::decide(view, version, request).map(Into::into),
+        K::AlterPartitionReassignments(request) => c::reassign::decide(view, request).map(Into::into),
+        K::ListPartitionReassignments(request) => Decision::answer(c::reassign::list(view, request).into()),
         _ => return None,
     })
 }

@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use controller::settings::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION, METADATA_VERSION_MAX};
 use controller::{Decision, Sessions, Settings, View};
 use metadata::{Changes, Image};
 use model::{ErrorCode, LeaderEpoch, Millis, NodeId, Offset};
 use net::Clock;
-use proto::metadata::{FeatureLevelRecord, MetadataRecord};
+use proto::metadata::MetadataRecord;
 use wire::messages::{RequestKind, ResponseKind};
 
 use crate::controller_loop::ControllerOptions;
@@ -81,20 +80,14 @@ impl Working {
 
     /// What a new cluster begins with; nothing in one that has begun.
     pub(super) fn bootstrap(&mut self) -> Vec<MetadataRecord> {
-        if self.image.features().next().is_some() {
-            return Vec::new();
-        }
-        let records = match self.bootstrap.take() {
-            Some(records) => records,
-            None => default_bootstrap(),
-        };
-        self.replay(&records);
-        records
+        let formatted = self.bootstrap.as_deref().unwrap_or_default();
+        let decision = controller::bootstrap::decide(&self.image, &self.settings, formatted);
+        self.take(decision).map(|(records, ())| records).unwrap_or_default()
     }
 
     /// Decides one request; what follows sees its records.
     pub(super) fn decide(&mut self, version: i16, request: &RequestKind) -> Decided {
-        let Some(decision) = decide(&self.view(), request) else {
+        let Some(decision) = decide(&self.view(), version, request) else {
             return Decided {
                 records: Vec::new(),
                 response: refuse(request, version, ErrorCode::InvalidRequest),
@@ -208,20 +201,4 @@ impl Working {
 
 fn refuse(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {
     wire::errors::respond(request, version, code, None).expect("every API of the table has an error response")
-}
-
-/// What a cluster begins with that nobody formatted otherwise: this release's own levels.
-fn default_bootstrap() -> Vec<MetadataRecord> {
-    let level = |(name, level): (&str, i16)| {
-        FeatureLevelRecord { name: name.to_owned(), feature_level: level }.into()
-    };
-    let levels = [
-        (METADATA_VERSION, METADATA_VERSION_MAX),
-        (ELIGIBLE_LEADER_REPLICAS_VERSION, 1),
-        ("group.version", 1),
-        ("share.version", 1),
-        ("streams.version", 1),
-        ("transaction.version", 2),
-    ];
-    levels.into_iter().map(level).collect()
 }
