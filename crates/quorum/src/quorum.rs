@@ -89,7 +89,8 @@ impl Quorum {
         epoch: LeaderEpoch,
         records: Vec<MetadataRecord>,
     ) -> Result<Offset, AppendError> {
-        let proposal = self.encode(&records)?;
+        let proposal = self.encode(epoch, &records)?;
+        self.shared.level.propose(epoch, &records);
         let (done, answered) = oneshot::channel();
         let command = Command::Append { epoch, proposal, done };
         let after = self.shared.append_timeout;
@@ -100,11 +101,11 @@ impl Quorum {
         tokio::time::timeout(after, asked).await.unwrap_or(Err(AppendError::TimedOut { after }))
     }
 
-    fn encode(&self, records: &[MetadataRecord]) -> Result<Proposal, AppendError> {
+    fn encode(&self, epoch: LeaderEpoch, records: &[MetadataRecord]) -> Result<Proposal, AppendError> {
         if records.is_empty() || records.len() > APPEND_RECORDS_MAX {
             return Err(AppendError::Count { got: records.len() });
         }
-        let level = self.shared.level.for_records(records);
+        let level = self.shared.level.for_append(epoch, records);
         let mut values = Vec::with_capacity(records.len());
         let mut bytes = 0;
         for record in records {

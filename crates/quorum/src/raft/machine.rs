@@ -240,7 +240,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let blocking: Blocking = directory.blocking;
         let written = blocking.run(move || {
             let records = picture();
-            let level = level.for_records(&records);
+            let level = level.for_snapshot(&records);
             directory.write(&head, &records, level)
         });
         let file = written.await.map_err(io::Error::other)?;
