@@ -3,10 +3,10 @@
 //! Generated code says which field comes when; this module says how a value looks. A count is
 //! believed only as far as the remaining bytes could hold it, and vectors grow as elements arrive.
 
-#[cfg(test)]
-pub(crate) mod draw;
 mod error;
 mod reader;
+#[cfg(test)]
+pub(crate) mod tests;
 mod values;
 
 use std::ops::RangeInclusive;

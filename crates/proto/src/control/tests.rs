@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::draw;
+use crate::codec::tests::draw;
 
 /// Each type in each version, its `version` field saying so.
 fn drawn(seed: u64) -> Vec<ControlRecord> {

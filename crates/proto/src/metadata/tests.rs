@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::draw;
+use crate::codec::tests::draw;
 
 /// Draws each record type in each version and lets `check` see it.
 fn each_drawn(seed: u64, mut check: impl FnMut(MetadataRecord, i16)) {

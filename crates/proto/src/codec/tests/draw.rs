@@ -2,7 +2,7 @@
 
 use model::Uuid;
 
-use super::{Float64, Form, Message};
+use crate::codec::{Float64, Form, Message, Wire};
 
 /// Draws a value that `form` can carry.
 pub(crate) trait Draw {
@@ -64,7 +64,7 @@ impl Draw for Vec<u8> {
     }
 }
 
-impl<T: Draw + super::Wire> Draw for Vec<T> {
+impl<T: Draw + Wire> Draw for Vec<T> {
     fn draw(form: Form, random: &mut fastrand::Rng) -> Self {
         let count = if random.u8(..16) == 0 { random.usize(100..200) } else { random.usize(..4) };
         (0..count).map(|_| T::draw(form, random)).collect()
