@@ -49,7 +49,7 @@ pub fn write_bootstrap(
     records: &[MetadataRecord],
     now: Timestamp,
 ) -> Result<(), FormatError> {
-    let level = Level::default().for_records(records);
+    let level = Level::default().for_snapshot(records);
     let mut values = Vec::with_capacity(records.len());
     for record in records {
         let mut value = Vec::new();
