@@ -44,6 +44,8 @@ pub struct LogOptions {
     pub segment_age: Duration,
     /// `index.interval.bytes`: an index entry after so many bytes.
     pub index_interval_bytes: u32,
+    /// `segment.index.bytes`: a segment whose index would exceed it ends.
+    pub index_bytes_max: u32,
     /// `producer.id.expiration.ms`: silent producers are forgotten.
     pub producer_expiration: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for LogOptions {
             segment_bytes: 1 << 30,
             segment_age: Duration::from_secs(7 * 24 * 3_600),
             index_interval_bytes: 4_096,
+            index_bytes_max: 10 << 20,
             producer_expiration: Duration::from_secs(24 * 3_600),
         }
     }
@@ -232,6 +235,16 @@ impl Log {
     /// Bytes of all its batches.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| u64::from(segment.size)).sum()
+    }
+
+    /// Whether a write or sync failed, so that nothing more is taken until the log is opened anew.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Whether segments that no longer grow are not synced yet.
+    pub fn has_unsynced_roll(&self) -> bool {
+        self.segments.last().is_some_and(|active| self.recovery_point < active.base)
     }
 
     /// The producers that wrote to it.

@@ -11,7 +11,7 @@ use model::{Offset, Timestamp};
 use wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::index::{Index, OffsetEntry, TimeEntry};
+use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 
 /// The suffix of the batches' file.
 pub const LOG_SUFFIX: &str = ".log";
@@ -33,6 +33,8 @@ pub struct Segment {
     times: Index<TimeEntry>,
     bytes_since_entry: u32,
     indexes_loaded: bool,
+    /// A scan found offsets missing between its batches: compaction was here.
+    pub has_gaps: bool,
     /// The time index's end was held against the log.
     pub is_index_checked: bool,
 }
@@ -78,6 +80,7 @@ impl Segment {
             times: Index::default(),
             bytes_since_entry: 0,
             indexes_loaded: size == 0,
+            has_gaps: false,
             is_index_checked: size == 0,
         }
     }
@@ -207,6 +210,11 @@ impl Segment {
     /// The last entry of the time index.
     pub fn last_timed(&self) -> Option<TimeEntry> {
         self.times.entries().last().copied()
+    }
+
+    /// Bytes of the larger of its index files.
+    pub fn index_bytes(&self) -> usize {
+        (self.offsets.entries().len() * OffsetEntry::BYTES).max(self.times.entries().len() * TimeEntry::BYTES)
     }
 
     /// The batch's last offset, or another within the segment, as an index entry has it.

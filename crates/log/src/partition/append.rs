@@ -6,7 +6,10 @@ use model::{LeaderEpoch, Offset, Timestamp};
 use wire::batch::{BatchHeader, BatchRef, Batches, Rules, patch, validate};
 
 use crate::partition::{AppendError, Log, LogError};
-use crate::segment::Segment;
+use crate::segment::{Segment, Walk};
+
+/// Room for the entries of one more append; the last one is made when the segment ends.
+const INDEX_HEADROOM_BYTES: usize = 24;
 
 /// What a leader asks of a client's batch.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +99,9 @@ impl Log {
                 Err(error) => return Err(error.into()),
             };
             batch.check_crc()?;
-            if batch.header.base_offset < end {
+            // What one append brings must fit one segment's index.
+            let span = batch.header.last_offset().since(self.end);
+            if batch.header.base_offset < end || (span > i64::from(i32::MAX) && !headers.is_empty()) {
                 return Err(AppendError::Gap { got: batch.header.base_offset, end });
             }
             end = batch.header.next_offset();
@@ -109,6 +114,7 @@ impl Log {
     /// Writes batches that belong at the end, in one segment.
     fn write(&mut self, bytes: &[u8], headers: &[BatchHeader], now: Timestamp) -> Result<(), LogError> {
         let last = headers.last().expect("something to write");
+        self.date_active(now)?;
         if self.must_roll(bytes.len(), last, now) {
             self.roll(headers[0].base_offset)?;
         }
@@ -122,6 +128,21 @@ impl Log {
             segment.note(header, header.max_timestamp, interval);
         }
         self.end = last.next_offset();
+        Ok(())
+    }
+
+    /// Looks up when the active segment began, if it was not begun in this run: by its first batch,
+    /// as its file's own time changes with every copy.
+    fn date_active(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let index = self.segments.len() - 1;
+        let segment = &self.segments[index];
+        if segment.begun_at.is_some() || segment.size == 0 {
+            return Ok(());
+        }
+        let mut walk = Walk::new(self.file_of(index)?, 0, segment.size);
+        let first = walk.peek_header().map_err(|error| self.damaged(&self.segments[index], error))?;
+        let known = first.max_timestamp > Timestamp::new(0);
+        self.active().begun_at = Some(if known { first.max_timestamp.min(now) } else { now });
         Ok(())
     }
 
@@ -146,6 +167,7 @@ impl Log {
         }
         let age = segment.begun_at.map_or(0, |begun| now.get().saturating_sub(begun.get()));
         segment.size as usize + bytes > self.options.segment_bytes as usize
+            || segment.index_bytes() + INDEX_HEADROOM_BYTES > self.options.index_bytes_max as usize
             || u128::try_from(age).unwrap_or(0) > self.options.segment_age.as_millis()
             || last.last_offset().since(segment.base) > i64::from(i32::MAX)
     }

@@ -95,6 +95,8 @@ impl Log {
         log.start = opening.start.clamp(log.segments[0].base, log.end);
         log.remove_stale_snapshots(&names)?;
         log.reload_producers()?;
+        // A node may have more logs than files may be open: each opens its own again in use.
+        log.release();
         log.check();
         Ok((log, report))
     }
@@ -142,7 +144,15 @@ impl Log {
             return Ok(None);
         }
         let mut report = None;
-        for index in self.segment_index(opening.recovery_point)..=last {
+        let first = self.segment_index(opening.recovery_point);
+        for index in first..=last {
+            if index > first
+                && let Some(reason) = self.hole_before(index)
+            {
+                let position = self.segments[index - 1].size;
+                report = Some(self.cut_damage(index - 1, position, reason)?);
+                break;
+            }
             if let Some((position, reason)) = self.scan(index, 0, Some(opening.recovery_point))? {
                 report = Some(self.cut_damage(index, position, reason)?);
                 break;
@@ -151,6 +161,15 @@ impl Log {
         self.recovery_point = opening.recovery_point.min(self.end);
         self.epochs.truncate_end(self.end);
         Ok(report)
+    }
+
+    /// Says which records are missing between segment `index` and the one before. The page cache
+    /// may have written a later segment and not the end of an earlier one, and served as it is such
+    /// a log would have a hole for ever. Compaction leaves holes too, but not only there.
+    fn hole_before(&self, index: usize) -> Option<String> {
+        let base = self.segments[index].base;
+        let is_lost = self.end < base && !self.segments[index - 1].has_gaps;
+        is_lost.then(|| format!("the next segment begins at offset {base}, this one ends at {}", self.end))
     }
 
     /// Trusts the last segment but for its end, which is looked up from the last index entry on.
@@ -205,6 +224,7 @@ impl Log {
             if let Some(reason) = self.doubt(&file, &placed, base, end, unsynced_from)? {
                 return Ok(Some((placed.position, reason)));
             }
+            self.segments[index].has_gaps |= placed.header.base_offset > end;
             let interval = self.options.index_interval_bytes;
             self.epochs.begin(placed.header.leader_epoch, placed.header.base_offset);
             self.segments[index].note(&placed.header, placed.header.max_timestamp, interval);

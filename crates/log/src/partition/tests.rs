@@ -350,11 +350,27 @@ fn truncate_and_go_on(disk: &MemDisk, flushed: &mut i64) -> Option<()> {
     Some(())
 }
 
+fn delete_the_oldest(disk: &MemDisk, flushed: &mut i64) -> Option<()> {
+    append_roll_and_flush(disk, flushed)?;
+    let opening = Opening { recovery_point: Offset::new(*flushed), ..Opening::default() };
+    let mut log = Log::open(Arc::new(disk.clone()), PathBuf::from(DIR), options(300), opening).ok()?.0;
+    log.advance_start(Offset::new(20)).ok()?;
+    append(&mut log, 3, 50).ok()?;
+    log.flush().ok()?;
+    *flushed = log.end().get();
+    log.retain(&Retention { bytes: Some(0), age: None }, Timestamp::new(0), log.end()).ok()?;
+    append(&mut log, 3, 50).ok()?;
+    log.flush().ok()?;
+    *flushed = log.end().get();
+    Some(())
+}
+
 #[test]
 fn a_crash_at_any_step_keeps_what_was_flushed() {
     for how in [Crash::Process, Crash::Power, Crash::TornPower { keep: 70 }] {
         crash_everywhere(how, append_roll_and_flush);
         crash_everywhere(how, truncate_and_go_on);
+        crash_everywhere(how, delete_the_oldest);
     }
 }
 

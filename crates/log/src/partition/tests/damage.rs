@@ -148,6 +148,44 @@ fn a_truncation_into_a_gap_ends_the_log_where_it_was_told() {
 }
 
 #[test]
+fn records_missing_between_two_segments_cut_the_log_there() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 300);
+    (0..12).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
+    let base = log.segments[2].base;
+    // The page cache wrote the later segments first, and of this one all but the last batch.
+    let size = log.segments[1].size;
+    let one = batch(base.get() - 2, 2).len() as u64;
+    log.file_of(1).expect("exists").truncate(u64::from(size) - one).expect("no fault");
+    drop(log);
+    let opened = Log::open(Arc::new(disk.clone()), DIR.into(), options(300), Opening::default());
+    let (mut log, report) = opened.expect("opens");
+    assert!(report.is_some_and(|report| report.reason.contains(&format!("begins at offset {base}"))));
+    assert_holds(&mut log, 0, base.get() - 2);
+}
+
+#[test]
+fn a_segment_ends_when_its_index_is_full_or_it_is_old() {
+    let disk = MemDisk::new();
+    let full = LogOptions { index_bytes_max: 48, index_interval_bytes: 0, ..LogOptions::default() };
+    let mut log = Log::create(Arc::new(disk.clone()), DIR.into(), full, None).expect("no fault");
+    (0..12).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
+    assert!(log.segments.len() > 2);
+    assert!(log.segments.iter().all(|segment| segment.index_bytes() <= 48));
+
+    let disk = MemDisk::new();
+    let old = LogOptions { segment_age: Duration::from_millis(10), ..LogOptions::default() };
+    let mut log = Log::create(Arc::new(disk.clone()), DIR.into(), old.clone(), None).expect("no fault");
+    (0..4).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
+    log.close().expect("no fault");
+    drop(log);
+    let opening = Opening { is_clean: true, recovery_point: Offset::new(8), start: Offset::ZERO };
+    let mut log = Log::open(Arc::new(disk.clone()), DIR.into(), old, opening).expect("opens").0;
+    (0..4).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
+    assert_eq!(log.segments.len(), 2, "its age outlives a restart");
+}
+
+#[test]
 fn a_snapshot_above_the_logs_end_is_removed_before_it_can_come_true() {
     let disk = MemDisk::new();
     drop(four_batches(&disk));
