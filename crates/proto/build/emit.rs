@@ -184,7 +184,7 @@ fn get_tagged(out: &mut String, tagged: &[&Field]) {
 fn draw(out: &mut String, item: &Item) {
     line!(out, "\n#[cfg(test)]\nimpl Draw for {} {{", item.name);
     line!(out, "    #[allow(unused_variables)]");
-    line!(out, "    fn draw(form: Form, random: &mut fastrand::Rng) -> Self {{\n        Self {{");
+    line!(out, "    fn draw(form: Form, random: &mut Random) -> Self {{\n        Self {{");
     for field in &item.fields {
         let value = match guard(&field.versions) {
             None => "Draw::draw(form, random)".to_owned(),

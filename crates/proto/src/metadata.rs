@@ -12,7 +12,7 @@ mod level;
 use std::ops::RangeInclusive;
 
 #[cfg(test)]
-use crate::codec::tests::draw::Draw;
+use crate::codec::tests::draw::{Draw, Random};
 #[allow(unused_imports, reason = "what generated code needs differs by file")]
 use crate::codec::{
     DecodeError, EncodeError, Float64, Form, Message, Reader, Tags, Wire, get_null_from, put_null_from,
