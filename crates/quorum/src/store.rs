@@ -43,7 +43,7 @@ pub(crate) use read::LogRead;
 pub(crate) use scan::{Scan, ScanEnd};
 
 use crate::options::Blocking;
-use crate::raft::types::{Entry, LogId, Vote, epoch_of};
+use crate::raft::types::{Entry, LogId, Payload, Vote, epoch_of};
 use flush::Waiter;
 use segments::Segments;
 
@@ -189,6 +189,10 @@ impl State {
                 )));
             }
             let file = self.log.append(&bytes, &header)?;
+            if let Payload::Voters(membership) = &entry.payload {
+                // Raft's rule: voters count from where they stand in the log, committed or not.
+                self.voters = ids_of(membership);
+            }
             if !self.dirty.last().is_some_and(|last| Arc::ptr_eq(last, &file)) {
                 self.dirty.push(file);
             }

@@ -1,0 +1,150 @@
+//! Apache Kafka's own tool reads what the quorum writes: log, snapshot, formatted files.
+//!
+//! Runs where Kafka is: `KAFKA_LIBS=/path/to/kafka/libs cargo test -p kastle-quorum --test kafka_reads`.
+//! Without it there is nothing to compare with, and the test only writes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kastle_quorum::{
+    Blocking, CommittedBatch, LoadedSnapshot, Quorum, QuorumOptions, StateMachine, Tuning, VoterSource,
+    Voters, format,
+};
+use log::disk::{Disk, RealDisk};
+use model::{NodeId, Timestamp, Uuid};
+use net::{SystemClock, TcpNetwork};
+use proto::metadata::{FeatureLevelRecord, MetadataRecord, TopicRecord};
+
+/// Remembers all records.
+#[derive(Default)]
+struct All(Vec<MetadataRecord>);
+
+impl StateMachine for All {
+    fn apply(&mut self, batch: &CommittedBatch) {
+        self.0.extend(batch.records.iter().cloned());
+    }
+
+    fn snapshot(&self) -> Box<dyn FnOnce() -> Vec<MetadataRecord> + Send> {
+        let records = self.0.clone();
+        Box::new(move || records)
+    }
+
+    fn restore(&mut self, snapshot: &LoadedSnapshot) {
+        self.0.clone_from(&snapshot.records);
+    }
+}
+
+fn options(dir: &Path, directory: Uuid) -> QuorumOptions {
+    QuorumOptions {
+        node: NodeId::new(1),
+        directory,
+        cluster: Uuid::from_u128(77),
+        log_dir: dir.to_owned(),
+        voters: VoterSource::Formatted,
+        listener: "CONTROLLER".to_owned(),
+        disk: Arc::new(RealDisk),
+        network: Arc::new(TcpNetwork),
+        clock: Arc::new(SystemClock::new()),
+        seed: 1,
+        blocking: Blocking::Threads,
+        tuning: Tuning::default(),
+    }
+}
+
+fn bootstrap() -> Vec<MetadataRecord> {
+    let name = "metadata.version".to_owned();
+    vec![MetadataRecord::FeatureLevel(FeatureLevelRecord { name, feature_level: 30 })]
+}
+
+fn topic(number: u128) -> MetadataRecord {
+    MetadataRecord::Topic(TopicRecord {
+        name: format!("topic-{number}"),
+        topic_id: Uuid::from_u128(500 + number),
+    })
+}
+
+/// Formats, starts, appends, takes a snapshot, appends more.
+async fn write(dir: &Path) {
+    let directory = Uuid::from_u128(4242);
+    let now = Timestamp::new(1_700_000_000_000);
+    let voters = format!("1@localhost:9093:{directory}");
+    let voters = Voters::parse_initial(&voters, "CONTROLLER").expect("well formed");
+    format::write_bootstrap(&RealDisk, dir, &bootstrap(), now).expect("formats");
+    format::write_voters(&RealDisk, dir, &voters, now).expect("formats");
+    assert_eq!(format::read_bootstrap(&RealDisk, dir).expect("reads"), Some(bootstrap()));
+    assert_eq!(format::read_voters(&RealDisk, dir).expect("reads"), Some(voters));
+    let quorum = Quorum::spawn_thread(options(dir, directory), All::default()).await.expect("opens");
+    let mut status = quorum.status();
+    let epoch = status.wait_for(|status| status.is_leader_ready).await.expect("runs").epoch;
+    quorum.append(epoch, bootstrap()).await.expect("appends");
+    for number in 0..10 {
+        quorum.append(epoch, vec![topic(2 * number), topic(2 * number + 1)]).await.expect("appends");
+    }
+    quorum.snapshot().await;
+    let log_dir = dir.join("__cluster_metadata-0");
+    for _ in 0..200 {
+        if checkpoints(&log_dir).len() > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    quorum.append(epoch, vec![topic(100)]).await.expect("appends");
+    quorum.shutdown().await;
+}
+
+fn checkpoints(dir: &Path) -> Vec<PathBuf> {
+    let entries = RealDisk.list(dir).expect("lists");
+    let names = entries.into_iter().map(|entry| entry.name).filter(|name| name.ends_with(".checkpoint"));
+    names.map(|name| dir.join(name)).collect()
+}
+
+/// What Kafka makes of a file.
+fn dump(libs: &str, file: &Path) -> String {
+    let output = Command::new("java")
+        .args(["-cp", &format!("{libs}/*"), "org.apache.kafka.tools.DumpLogSegments"])
+        .args(["--cluster-metadata-decoder", "--files"])
+        .arg(file)
+        .output()
+        .expect("java runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("isvalid: false"), "{text}");
+    text
+}
+
+fn check(libs: &str, file: &Path, expected: &[&str]) {
+    let text = dump(libs, file);
+    for part in expected {
+        assert!(
+            text.contains(part),
+            "'{part}' is missing in what Kafka reads of {}:\n{text}",
+            file.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn kafkas_dump_tool_reads_log_snapshot_and_formatted_files() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    write(dir.path()).await;
+    let Ok(libs) = std::env::var("KAFKA_LIBS") else { return };
+    let log_dir = dir.path().join("__cluster_metadata-0");
+    check(&libs, &dir.path().join("bootstrap.checkpoint"), &["SnapshotHeader", "\"featureLevel\":30"]);
+    check(
+        &libs,
+        &log_dir.join("00000000000000000000.log"),
+        &[
+            "KRaftVersion {\"version\":0,\"kRaftVersion\":1}",
+            "KRaftVoters",
+            "LeaderChange: {\"version\":0,\"leaderId\":1,\"voters\":[{\"voterId\":1}]",
+            "\"type\":\"TOPIC_RECORD\",\"version\":0,\"data\":{\"name\":\"topic-19\"",
+            "topic-100",
+        ],
+    );
+    let files = checkpoints(&log_dir);
+    assert_eq!(files.len(), 2, "{files:?}");
+    check(&libs, &files[0], &["Snapshot end offset: 0, epoch: 0", "KRaftVoters", "SnapshotFooter"]);
+    check(&libs, &files[1], &["epoch: 1", "KRaftVoters", "SnapshotHeader", "topic-19", "SnapshotFooter"]);
+}
