@@ -373,6 +373,10 @@ impl Log {
         })
     }
 
+    fn active_ref(&self) -> &Segment {
+        self.segments.last().expect("a log has a segment")
+    }
+
     fn active(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a log has a segment")
     }
@@ -392,7 +396,7 @@ impl Log {
 
     /// What holds between any two calls.
     fn check(&self) {
-        let last = self.segments.last().expect("a log has a segment");
+        let last = self.active_ref();
         assert!(self.start <= self.end, "{}: the log starts behind its end", self.dir.display());
         assert!(
             last.base <= self.end,

@@ -148,7 +148,7 @@ impl Log {
 
     /// A failed write leaves the file as it was, or the log poisoned.
     fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        let segment = self.segments.last().expect("a log has a segment");
+        let segment = self.active_ref();
         let path = segment.path(&self.dir);
         let file = segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("open", &path))?;
         let position = u64::from(segment.size);
@@ -160,7 +160,7 @@ impl Log {
     }
 
     fn must_roll(&self, bytes: usize, last: &BatchHeader, now: Timestamp) -> bool {
-        let segment = self.segments.last().expect("a log has a segment");
+        let segment = self.active_ref();
         if segment.size == 0 {
             // An empty segment rolls only when its offsets would not fit its index.
             return last.last_offset().since(segment.base) > i64::from(i32::MAX);
@@ -174,10 +174,12 @@ impl Log {
 
     /// Ends the active segment and begins one at `base`, the offset of the next batch.
     pub(super) fn roll(&mut self, base: Offset) -> Result<(), LogError> {
-        if self.segments.last().is_some_and(|active| active.size == 0) {
-            // Nothing was written to it: it makes way.
-            let empty = self.segments.pop().expect("just seen");
-            self.poison_on(|log| empty.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        if self.active_ref().size == 0 {
+            // Nothing was written to it: it makes way, once its successor is there.
+            self.poison_on(
+                |log| log.active_ref().remove_files(log.disk.as_ref(), &log.dir),
+                "remove a segment of",
+            )?;
         } else {
             self.poison_on(
                 |log| {
@@ -193,6 +195,9 @@ impl Log {
         let segment = Segment::new(base, 0);
         let path = segment.path(&self.dir);
         segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("create", &path))?;
+        if self.active_ref().size == 0 {
+            self.segments.pop();
+        }
         self.segments.push(segment);
         Ok(())
     }

@@ -54,22 +54,27 @@ impl Log {
     /// leader has no record of where it was.
     pub fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
         self.check_sound()?;
-        while let Some(segment) = self.segments.pop() {
-            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
-        }
-        let segment = Segment::new(start, 0);
-        let path = segment.path(&self.dir);
-        let made = segment.file(self.disk.as_ref(), &self.dir);
-        self.segments.push(segment);
-        made.map_err(LogError::io("create", &path))?;
-        (self.start, self.end, self.recovery_point) = (start, start, start);
+        let old = std::mem::replace(&mut self.segments, vec![Segment::new(start, 0)]);
+        // Until the old segments are gone for good, nothing is known to be durable.
+        (self.start, self.end, self.recovery_point) = (start, start, Offset::ZERO);
         self.cuts += 1;
         self.epochs.clear();
         self.producers = Default::default();
-        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        // Newest first: a crash in between leaves a log without a gap.
+        for segment in old.iter().rev() {
+            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        }
+        self.poison_on(
+            |log| {
+                log.active_ref().file(log.disk.as_ref(), &log.dir)?;
+                log.epochs.persist(log.disk.as_ref(), &log.dir)
+            },
+            "begin again in",
+        )?;
         self.remove_snapshots(|_, _| true)?;
         // A power cut must not bring the old segments back below a gap.
         self.poison_on(|log| log.disk.sync_dir(&log.dir), "sync")?;
+        self.recovery_point = start;
         self.check();
         Ok(())
     }
@@ -82,6 +87,8 @@ impl Log {
         if start > self.end {
             return Err(LogError::OutOfRange { asked: start, start: self.start, end: self.end });
         }
+        // After a removal that failed, removing the next one would leave a hole.
+        self.check_sound()?;
         self.start = start;
         self.epochs.truncate_start(start);
         self.remove_segments_before_start()
@@ -125,6 +132,7 @@ impl Log {
     fn remove_segments_before_start(&mut self) -> Result<(), LogError> {
         while self.segments.len() > 1 && self.segments[1].base <= self.start {
             let segment = self.segments.remove(0);
+            self.names_unsynced = true;
             self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
             let snapshot = self.dir.join(file_name(segment.base, SNAPSHOT_SUFFIX));
             self.poison_on(

@@ -200,6 +200,50 @@ fn a_snapshot_above_the_logs_end_is_removed_before_it_can_come_true() {
     assert_eq!(left, ["00000000000000000012.snapshot"]);
 }
 
+/// Everything a log does, each call made whether or not the one before went well.
+fn use_all(log: &mut Log) {
+    for round in 0..4 {
+        (0..5).for_each(|_| drop(append(log, 2, round)));
+        let _ = log.flush();
+        let _ = log.truncate_to(Offset::new(log.end().get() - 3));
+        let _ = append(log, 2, round);
+        let _ = log.advance_start(Offset::new(log.start().get() + 4));
+        let _ = log.retain(&Retention { bytes: Some(300), age: None }, Timestamp::new(0), log.end());
+        let _ = log.find_newest();
+        if round == 2 {
+            let _ = log.restart_at(log.end().plus(10));
+        }
+    }
+    let _ = log.close();
+}
+
+#[test]
+fn an_error_at_any_step_leaves_a_log_that_answers_and_opens_again() {
+    for step in 0.. {
+        let disk = MemDisk::new();
+        let mut log = new_log(&disk, 300);
+        let began = disk.operations();
+        disk.fail_after(step);
+        use_all(&mut log);
+        let done = disk.operations() - began;
+        let point = log.recovery_point();
+        drop(log);
+        disk.crash(Crash::Power);
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let opening = Opening { recovery_point: point, ..Opening::default() };
+        if let Ok((mut log, _)) = Log::open(disk.clone(), DIR.into(), options(300), opening) {
+            assert!(log.end() >= point, "step {step}: {point} was durable, {} is left", log.end());
+            let (start, end) = (log.start().get(), log.end().get());
+            assert_holds(&mut log, start, end);
+        } else {
+            assert!(!disk.exists(Path::new(DIR)).expect("no fault"), "step {step}: it cannot be opened");
+        }
+        if step > done {
+            return;
+        }
+    }
+}
+
 #[test]
 fn an_idle_log_takes_less_than_a_kibibyte() {
     let size = size_of::<Log>() + size_of::<crate::segment::Segment>() + DIR.len();
