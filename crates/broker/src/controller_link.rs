@@ -167,9 +167,8 @@ impl ControllerLink {
                 LinkError::Vacant => deadline,
                 _ => deadline.min(Instant::now() + RETRY_PAUSE),
             };
-            match tokio::time::timeout_at(pause, office.changed()).await {
-                Ok(Err(_)) => return Err(LinkError::Stopping),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout_at(pause, office.changed()).await {
+                return Err(LinkError::Stopping);
             }
         }
     }

@@ -91,6 +91,8 @@ pub struct Tuning {
     pub settings: Settings,
     /// How often leaders are balanced; none when they are not.
     pub balance_interval: Option<Duration>,
+    /// `unclean.leader.election.interval.ms`.
+    pub unclean_interval: Duration,
     /// The listener through which brokers are watched.
     pub inter_broker_listener: String,
 }

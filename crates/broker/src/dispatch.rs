@@ -47,6 +47,7 @@ pub struct Decoded {
 }
 
 /// What is asked.
+#[allow(clippy::large_enum_variant, reason = "messages are the rule; a box would cost an allocation each")]
 pub enum Body {
     /// A message of Kafka's.
     Message(RequestKind),

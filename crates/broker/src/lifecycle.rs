@@ -33,6 +33,9 @@ const HEARTBEAT_VERSION: i16 = 1;
 const EAGER_PAUSE: Duration = Duration::from_millis(20);
 /// After many eager heartbeats in vain the controller is given more room.
 const EAGER_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A broker that is to stop gives up on controllers that are silent for so long: the whole cluster
+/// may be stopping.
+const UNANSWERED_MAX: Duration = Duration::from_secs(3);
 /// One try at registering; a dead controller is noticed earlier, by its connection.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -226,16 +229,23 @@ impl Lifecycle {
     async fn serve(&mut self, epoch: BrokerEpoch) -> Verdict {
         let mut eager = EAGER_PAUSE;
         let mut leaving_since = None;
+        let mut last_answer = Instant::now();
         loop {
             if self.leave.is_cancelled() && leaving_since.is_none() {
-                leaving_since = Some(Instant::now());
+                (leaving_since, last_answer) = (Some(Instant::now()), Instant::now());
                 eager = EAGER_PAUSE;
             }
-            if leaving_since.is_some_and(|since| since.elapsed() >= self.stop_max) {
+            let in_vain =
+                |since: Instant| since.elapsed() >= self.stop_max || last_answer.elapsed() >= UNANSWERED_MAX;
+            if leaving_since.is_some_and(in_vain) {
                 tracing::warn!(node = %self.describe.node, "no controller granted the shutdown in time");
                 return Verdict::Left;
             }
-            let waiting = match self.heartbeat(epoch, leaving_since.is_some()).await {
+            let beat = self.heartbeat(epoch, leaving_since.is_some()).await;
+            if beat.is_ok() {
+                last_answer = Instant::now();
+            }
+            let waiting = match beat {
                 Ok(Beat::Stale) => return Verdict::Stale,
                 Ok(Beat::LetGo) => return Verdict::Left,
                 Ok(Beat::Fenced) => true,

@@ -169,7 +169,7 @@ impl Node {
             tracing::error!(node = %self.context.node, %error, "the broker's lifecycle ended badly");
         }
         if let Some(quorum) = &self.context.quorum {
-            quorum.resign().await;
+            hand_over(quorum).await;
         }
         self.server.stop().await;
         self.close_logs().await;
@@ -195,5 +195,13 @@ impl Node {
                 tracing::warn!(node = %self.context.node, %dir, %error, "cannot mark the directory as closed");
             }
         }
+    }
+}
+
+/// Hands leadership of the quorum over, where there is somebody to take it.
+async fn hand_over(quorum: &Quorum) {
+    let alone = quorum.describe().await.is_ok_and(|description| description.voters.len() <= 1);
+    if !alone {
+        quorum.resign().await;
     }
 }

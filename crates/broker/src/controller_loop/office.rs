@@ -76,10 +76,12 @@ impl Office {
     ) {
         let bootstrap = self.working.bootstrap();
         self.append(bootstrap, Vec::new());
-        self.presence.watch(self.working.to_watch());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            if let Some(brokers) = self.working.watch_list() {
+                self.presence.watch(brokers);
+            }
             let room = self.in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
@@ -101,7 +103,6 @@ impl Office {
                 Some(first) = requests.recv(), if room => self.take_requests(first, requests),
                 _ = ticks.tick(), if room => self.happened(Event::Tick),
             }
-            self.presence.watch(self.working.to_watch());
         }
         self.leave().await;
     }

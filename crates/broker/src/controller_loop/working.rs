@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use controller::{Decision, Sessions, Settings, View};
+use controller::{Decision, Sessions, Settings, View, elect_leaders};
 use metadata::{Changes, Image};
 use model::{ErrorCode, LeaderEpoch, Millis, NodeId, Offset};
 use net::Clock;
@@ -43,14 +44,32 @@ pub(super) struct Working {
     clock: Arc<dyn Clock>,
     seeds: fastrand::Rng,
     bootstrap: Option<Vec<MetadataRecord>>,
-    balance: Option<Balance>,
+    balance: Option<Round>,
+    unclean: Round,
     listener: String,
+    /// Some broker's registration changed since it was last asked.
+    brokers_changed: bool,
 }
 
-/// When leaders are balanced next.
-struct Balance {
-    every: std::time::Duration,
+/// Something looked at from time to time.
+struct Round {
+    every: Duration,
     due: Millis,
+}
+
+impl Round {
+    fn new(every: Duration, now: Millis) -> Self {
+        Self { every, due: now.after(every) }
+    }
+
+    fn is_due(&self, now: Millis) -> bool {
+        self.due <= now
+    }
+
+    /// Sets the next time: at once when the round was cut short.
+    fn done(&mut self, now: Millis, more: bool) {
+        self.due = if more { now } else { now.after(self.every) };
+    }
 }
 
 impl Working {
@@ -73,8 +92,10 @@ impl Working {
             // Another one each epoch: ids drawn twice would collide.
             seeds: fastrand::Rng::with_seed(options.seed ^ epoch_seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             bootstrap: options.bootstrap.clone(),
-            balance: balance.map(|every| Balance { every, due: now.after(every) }),
+            balance: balance.map(|every| Round::new(every, now)),
+            unclean: Round::new(options.tuning.unclean_interval, now),
             listener: options.tuning.inter_broker_listener.clone(),
+            brokers_changed: true,
         }
     }
 
@@ -128,12 +149,26 @@ impl Working {
             }
         }
         let now = self.clock.now();
-        if let Some(balance) = self.balance.as_mut().filter(|balance| balance.due <= now) {
-            balance.due = now.after(balance.every);
-            let decision = controller::elect_leaders::balance(&self.view());
-            all.extend(self.take(decision).map(|(records, _more)| records).unwrap_or_default());
+        if self.balance.as_ref().is_some_and(|round| round.is_due(now)) {
+            let more = self.elect(elect_leaders::balance(&self.view()), &mut all);
+            self.balance.as_mut().expect("it was due").done(now, more);
+        }
+        if self.unclean.is_due(now) {
+            let more = self.elect(elect_leaders::elect_unclean(&self.view()), &mut all);
+            self.unclean.done(now, more);
         }
         all
+    }
+
+    /// Takes a round of elections; whether more remain.
+    fn elect(&mut self, decision: Decision<bool>, all: &mut Vec<MetadataRecord>) -> bool {
+        match self.take(decision) {
+            Some((records, more)) => {
+                all.extend(records);
+                more
+            }
+            None => false,
+        }
     }
 
     fn view(&self) -> View<'_> {
@@ -175,26 +210,32 @@ impl Working {
     }
 
     /// The brokers whose processes are to be watched: all that may lead.
-    pub(super) fn to_watch(&self) -> BTreeMap<NodeId, Watched> {
+    /// Nothing when they are the same as before.
+    pub(super) fn watch_list(&mut self) -> Option<BTreeMap<NodeId, Watched>> {
+        if !std::mem::take(&mut self.brokers_changed) {
+            return None;
+        }
         let watched = self.image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
             let endpoint = broker.listener(&self.listener).or(broker.listeners.first())?;
             let (host, port) = (endpoint.host.clone(), endpoint.port);
             Some((broker.id, Watched { epoch: broker.epoch, host, port }))
         });
-        watched.collect()
+        Some(watched.collect())
     }
 
     /// Replays what was decided. False when it cannot be: then nothing of it stays.
     fn replay(&mut self, records: &[MetadataRecord]) -> bool {
         let before = (self.image.clone(), self.next_offset);
+        let mut changes = Changes::default();
         for record in records {
-            if let Err(error) = self.image.replay(self.next_offset, record, &mut Changes::default()) {
+            if let Err(error) = self.image.replay(self.next_offset, record, &mut changes) {
                 tracing::error!(%error, "controller: a decision does not replay and is dropped");
                 (self.image, self.next_offset) = before;
                 return false;
             }
             self.next_offset = self.next_offset.next();
         }
+        self.brokers_changed |= !changes.brokers.is_empty();
         true
     }
 }

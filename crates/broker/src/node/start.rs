@@ -214,6 +214,7 @@ impl Starting {
                     .replication
                     .auto_rebalance
                     .then_some(config.replication.imbalance_check_interval),
+                unclean_interval: config.replication.unclean_election_interval,
                 inter_broker_listener: config.inter_broker_listener.clone(),
             },
             seed: self.rng.u64(..),
