@@ -12,7 +12,7 @@ mod describe;
 pub mod format;
 mod level;
 mod machine;
-
+mod observer;
 mod options;
 mod quorum;
 mod raft;
@@ -25,6 +25,7 @@ mod voters;
 pub use describe::{QuorumDescription, ReplicaState};
 pub use machine::{CommittedBatch, LoadedSnapshot, StateMachine};
 
+pub use observer::{ControllerSource, Observer, ObserverOptions};
 pub use options::{Blocking, QuorumOptions, Tuning, VoterSource};
 pub use quorum::{
     APPEND_BYTES_MAX, APPEND_RECORDS_MAX, AppendError, OpenError, Quorum, Read, ReadError, ReadFrom,

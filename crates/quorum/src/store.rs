@@ -32,20 +32,20 @@ use log::disk::DiskFile;
 use model::{DirectoryId, NodeId, Offset, Timestamp};
 use net::Clock;
 
-pub(crate) use batch::{BatchError, Stamp, read as read_batch};
+pub(crate) use batch::{BatchError, Stamp, check as check_batch, read as read_batch, total_length};
 pub(crate) use encode::{
     control_pair, decode_control, encode_control, encode_pairs, encode_records, ids_of, voters_from,
     voters_records,
 };
-pub(crate) use open::{Anchor, StoreOptions};
+pub(crate) use open::{Anchor, StoreError, StoreOptions, join};
 pub(crate) use raft_storage::entries_of;
 pub(crate) use read::LogRead;
 pub(crate) use scan::{Scan, ScanEnd};
+pub(crate) use segments::Segments;
 
 use crate::options::Blocking;
 use crate::raft::types::{Entry, LogId, Payload, Vote, epoch_of};
 use flush::Waiter;
-use segments::Segments;
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]

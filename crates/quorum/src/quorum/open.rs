@@ -46,7 +46,7 @@ async fn start(options: QuorumOptions, machine: Box<dyn StateMachine>) -> Result
     let io = |source| OpenError::Io { path: dir.clone(), source };
     options.disk.create_dir_all(&dir).map_err(io)?;
     options.disk.sync_dir(&options.log_dir).map_err(io)?;
-    let directory = Directory::open(options.disk.clone(), &dir, options.blocking).map_err(io)?;
+    let directory = Directory::open(options.disk.clone(), &dir, options.blocking, true).map_err(io)?;
     let directory = Arc::new(directory);
     let first = first_voters(&options, &dir)?;
     let store = open_store(&options, &dir, &directory)?;

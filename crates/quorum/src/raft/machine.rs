@@ -109,6 +109,16 @@ fn committed_batch(entry: &Entry, base_offset: Offset) -> io::Result<(CommittedB
         let (last_offset, timestamp) = (base_offset, Timestamp::default());
         return Ok((CommittedBatch { base_offset, last_offset, epoch, timestamp, records: Vec::new() }, 0));
     };
+    let (batch, bytes) = decode_batch(bytes, base_offset)?;
+    if batch.epoch == epoch {
+        Ok((batch, bytes))
+    } else {
+        Err(io::Error::other("an entry's batch has another epoch"))
+    }
+}
+
+/// What the user's state machine gets of one batch, and how many bytes it took.
+pub(crate) fn decode_batch(bytes: &[u8], base_offset: Offset) -> io::Result<(CommittedBatch, u64)> {
     let mut records = Vec::new();
     let mut refused = None;
     let header = read_batch(bytes, |key, value| {
@@ -128,10 +138,12 @@ fn committed_batch(entry: &Entry, base_offset: Offset) -> io::Result<(CommittedB
     let header = header.map_err(|error| io::Error::other(refused.unwrap_or_else(|| error.to_string())))?;
     if header.base_offset != base_offset {
         let at = header.base_offset;
-        return Err(io::Error::other(format!("entry {} has offset {at}, expected {base_offset}", entry.id)));
+        return Err(io::Error::other(format!(
+            "a batch of offset {at} comes where {base_offset} is expected"
+        )));
     }
     let last_offset = base_offset.plus(i64::from(header.records) - 1);
-    let timestamp = header.timestamp;
+    let (timestamp, epoch) = (header.timestamp, header.epoch);
     Ok((CommittedBatch { base_offset, last_offset, epoch, timestamp, records }, header.length as u64))
 }
 

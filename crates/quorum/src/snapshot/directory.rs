@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use log::Disk;
 use log::disk::OpenMode;
-use model::{LeaderEpoch, Offset};
+use model::{LeaderEpoch, Offset, Timestamp};
 use proto::metadata::MetadataRecord;
 
 use super::SnapshotId;
-use super::file::{self, SnapshotContent, SnapshotError, SnapshotHead};
+use super::file::{self, Position, SnapshotContent, SnapshotError, SnapshotHead};
 use crate::options::Blocking;
 use crate::raft::types::{SnapshotMeta, StoredMembership, log_id, membership_of};
 use crate::store::Anchor;
@@ -29,6 +29,8 @@ pub(crate) struct Directory {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) blocking: Blocking,
     dir: PathBuf,
+    /// A voter's log is numbered by its snapshots, so it can use only those that say their Raft position.
+    for_voter: bool,
     /// By rising id: those that were found whole.
     known: Mutex<Vec<SnapshotFile>>,
 }
@@ -40,6 +42,9 @@ pub(crate) struct SnapshotFile {
     pub(crate) size: u64,
     pub(crate) meta: SnapshotMeta,
     pub(crate) anchor: Anchor,
+    pub(crate) timestamp: Timestamp,
+    /// Whether it says its Raft position.
+    pub(crate) is_numbered: bool,
     disk: Arc<dyn Disk>,
     path: PathBuf,
 }
@@ -69,8 +74,13 @@ impl SnapshotFile {
 impl Directory {
     /// Looks through `dir`: removes what was never finished, checks every snapshot from its first
     /// byte to its last. One that is damaged is left where it is, named in the log, and not used.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, blocking: Blocking) -> io::Result<Self> {
-        let this = Self { disk, blocking, dir: dir.to_owned(), known: Mutex::default() };
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        blocking: Blocking,
+        for_voter: bool,
+    ) -> io::Result<Self> {
+        let this = Self { disk, blocking, dir: dir.to_owned(), for_voter, known: Mutex::default() };
         let mut known = Vec::new();
         for entry in this.disk.list(dir)? {
             if entry.name.ends_with(".part") {
@@ -109,7 +119,16 @@ impl Directory {
         let id = SnapshotId { end_offset: Offset::ZERO, epoch: LeaderEpoch::new(0) };
         let anchor = Anchor { end_offset: id.end_offset, epoch: id.epoch, index: 0 };
         let (disk, path) = (self.disk.clone(), self.dir.join("nothing"));
-        SnapshotFile { id, size: 0, meta: SnapshotMeta::default(), anchor, disk, path }
+        SnapshotFile {
+            id,
+            size: 0,
+            meta: SnapshotMeta::default(),
+            anchor,
+            timestamp: Timestamp::new(0),
+            is_numbered: true,
+            disk,
+            path,
+        }
     }
 
     /// Where the oldest kept snapshot ends: the log is needed from there.
@@ -128,17 +147,21 @@ impl Directory {
         let size = self.disk.file_len(&path);
         let size = size.map_err(|source| SnapshotError::Io { path: path.clone(), source })?;
         let incomplete = |missing| SnapshotError::Incomplete { path: path.clone(), missing };
-        let position = content.head.position.ok_or_else(|| incomplete("Raft position: Kafka wrote it"))?;
-        let membership = match (&content.head.voters, position.voters) {
-            (Some(voters), at) => {
-                let at = at.map(|(epoch, index)| log_id(epoch, index));
-                StoredMembership::new(at, membership_of(voters))
-            }
-            (None, _) => StoredMembership::default(),
+        let position = match content.head.position {
+            Some(position) => position,
+            None if self.for_voter => return Err(incomplete("Raft position: Kafka wrote it")),
+            // No batch before it can have a higher number than this.
+            None => Position { index: id.end_offset.get() as u64, voters: None },
         };
+        let is_numbered = content.head.position.is_some();
+        let timestamp = content.head.timestamp;
+        let voters_at = position.voters.map(|(epoch, index)| log_id(epoch, index));
+        let membership = content.head.voters.as_ref().map(membership_of);
+        let membership =
+            membership.map(|membership| StoredMembership::new(voters_at, membership)).unwrap_or_default();
         let anchor = Anchor { end_offset: id.end_offset, epoch: id.epoch, index: position.index };
         let meta = SnapshotMeta { last_log_id: Some(anchor.log_id()), last_membership: membership };
-        Ok(SnapshotFile { id, size, meta, anchor, disk: self.disk.clone(), path })
+        Ok(SnapshotFile { id, size, meta, anchor, timestamp, is_numbered, disk: self.disk.clone(), path })
     }
 
     /// Writes a snapshot and makes it the newest.

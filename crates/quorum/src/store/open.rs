@@ -99,7 +99,11 @@ impl Store {
 }
 
 /// Numbers the log's batches after the snapshot; answers what Raft takes for purged.
-fn join(log: &mut Segments, newest: Option<Anchor>, dir: &Path) -> Result<Option<LogId>, StoreError> {
+pub(crate) fn join(
+    log: &mut Segments,
+    newest: Option<Anchor>,
+    dir: &Path,
+) -> Result<Option<LogId>, StoreError> {
     let log_start = log.map.start_offset();
     let missing =
         |snapshot_end| StoreError::SnapshotMissing { path: dir.to_owned(), log_start, snapshot_end };

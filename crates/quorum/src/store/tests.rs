@@ -76,7 +76,7 @@ impl StoreBuilder<Types, Store, Machine, ()> for Builder {
         // The suite copies snapshots from one store to another: each has a directory of its own.
         let dir = PathBuf::from(format!("{DIR}/{}", self.0.fetch_add(1, Ordering::Relaxed)));
         disk.create_dir_all(&dir).expect("memory");
-        let directory = Directory::open(Arc::new(disk), &dir, Blocking::Inline).expect("an empty one");
+        let directory = Directory::open(Arc::new(disk), &dir, Blocking::Inline, true).expect("an empty one");
         let peers = Peers::new(PeersOptions {
             node: NodeId::new(0),
             directory: Uuid::from_u128(9),
