@@ -86,7 +86,8 @@ pub fn decide(view: &View<'_>, request: &CreatePartitionsRequest) -> Decision<Cr
         } else {
             add(view, topic, records.len(), chance.u64(..))
         };
-        let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        let result =
+            CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_message(None);
         results.push(match added {
             Ok(added) => {
                 records.extend(added);

@@ -182,6 +182,7 @@ fn lay_out(
         if topic.assignments.is_empty() { automatic(view, topic, seed)? } else { manual(view, topic)? };
     let result = CreatableTopicResult::default()
         .with_name(topic.name.clone())
+        .with_error_message(None)
         .with_num_partitions(i32::try_from(replicas.len()).unwrap_or(i32::MAX))
         .with_replication_factor(i16::try_from(replicas[0].len()).unwrap_or(i16::MAX))
         .with_configs(Some(described(view, &configs)));

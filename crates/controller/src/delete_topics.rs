@@ -64,8 +64,10 @@ pub fn decide(view: &View<'_>, request: &DeleteTopicsRequest) -> Decision<Delete
         if !answered.insert((state.name.as_deref().map(ToString::to_string), state.topic_id)) {
             continue;
         }
-        let result =
-            DeletableTopicResult::default().with_name(state.name.clone()).with_topic_id(state.topic_id);
+        let result = DeletableTopicResult::default()
+            .with_error_message(None)
+            .with_name(state.name.clone())
+            .with_topic_id(state.topic_id);
         results.push(match resolve(view, state, &repeats) {
             Ok(id) => {
                 records.push(MetadataRecord::from(RemoveTopicRecord { topic_id: id }));

@@ -71,7 +71,7 @@ pub fn decide(view: &View<'_>, request: &ElectLeadersRequest) -> Decision<ElectL
         if outcome == Err(ElectLeaderError::NotNeeded) && !tell_when_not_needed {
             return;
         }
-        let mut result = PartitionResult::default().with_partition_id(index);
+        let mut result = PartitionResult::default().with_partition_id(index).with_error_message(None);
         match outcome {
             Ok(record) => records.push(record),
             Err(error) => {

@@ -81,8 +81,9 @@ pub fn decide(
         let partitions = asked.partitions.iter().map(|partition| {
             let target = partition.replicas.as_deref().map(replica_list);
             let flexible = request.allow_replication_factor_change;
-            let answer =
-                ReassignablePartitionResponse::default().with_partition_index(partition.partition_index);
+            let answer = ReassignablePartitionResponse::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_message(None);
             match reassign(view, &asked.name, partition.partition_index, target, flexible) {
                 Ok(record) => {
                     records.extend(record);
@@ -99,6 +100,7 @@ pub fn decide(
         answers.push(answer.with_partitions(partitions));
     }
     let response = AlterPartitionReassignmentsResponse::default()
+        .with_error_message(None)
         .with_allow_replication_factor_change(request.allow_replication_factor_change)
         .with_responses(answers);
     Decision::new(records, response)
@@ -202,7 +204,7 @@ pub fn list(
             .with_removing_replicas(ids(&partition.removing));
         topics.last_mut().expect("pushed above").partitions.push(ongoing);
     }
-    ListPartitionReassignmentsResponse::default().with_topics(topics)
+    ListPartitionReassignmentsResponse::default().with_error_message(None).with_topics(topics)
 }
 
 fn indexes(

@@ -48,7 +48,7 @@ pub fn decide(
         end_points: end_points.collect(),
         features: features.collect(),
     };
-    Ok(Decision::new(vec![record.into()], ControllerRegistrationResponse::default()))
+    Ok(Decision::new(vec![record.into()], ControllerRegistrationResponse::default().with_error_message(None)))
 }
 
 /// The answer when it cannot be registered.

@@ -125,7 +125,8 @@ pub fn incarnation(node: i32) -> Uuid {
 
 /// The id of a topic made of text.
 pub fn topic_id(name: &str) -> TopicId {
-    let bytes = name.bytes().fold(1u128 << 100, |id, byte| id * 31 + u128::from(byte));
+    let bytes =
+        name.bytes().fold(1u128 << 100, |id, byte| id.wrapping_mul(31).wrapping_add(u128::from(byte)));
     Uuid::from_u128(bytes)
 }
 

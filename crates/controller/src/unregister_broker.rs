@@ -30,7 +30,7 @@ pub fn decide(
     let mut records = Vec::new();
     clean_up(view, broker.id, true, &mut records);
     records.push(UnregisterBrokerRecord { broker_id: id, broker_epoch: broker.epoch.get() }.into());
-    Ok(Decision::new(records, UnregisterBrokerResponse::default()))
+    Ok(Decision::new(records, UnregisterBrokerResponse::default().with_error_message(None)))
 }
 
 /// The answer when there is nothing to forget.

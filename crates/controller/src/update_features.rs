@@ -76,7 +76,7 @@ pub fn decide(
     let outcomes: Vec<_> =
         request.feature_updates.iter().map(|asked| (asked, update(view, version, asked))).collect();
     let failed = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err());
-    let mut response = UpdateFeaturesResponse::default();
+    let mut response = UpdateFeaturesResponse::default().with_error_message(None);
     if version < ALL_OR_NOTHING_FROM {
         let results = outcomes.iter().map(|(asked, outcome)| {
             let refusal = outcome.as_ref().err().map(|error| Refusal::new(error.code(), error));

@@ -61,10 +61,10 @@ fn decide(before: &str, wish: &str) -> String {
         directories: replicas.iter().copied().map(directory).collect(),
         replicas: replicas.into(),
         isr: nodes(before.get("isr")).into(),
-        removing: nodes(before.get("removing")).into(),
-        adding: nodes(before.get("adding")).into(),
-        elr: nodes(before.get("elr")).into(),
-        last_known_elr: nodes(before.get("last")).into(),
+        removing: nodes(before.get("removing")).into_iter().collect(),
+        adding: nodes(before.get("adding")).into_iter().collect(),
+        elr: nodes(before.get("elr")).into_iter().collect(),
+        last_known_elr: nodes(before.get("last")).into_iter().collect(),
         leader: nodes(before.get("leader")).first().copied(),
         leader_recovery_state: if recovering {
             LeaderRecoveryState::Recovering
