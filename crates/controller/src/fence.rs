@@ -192,3 +192,6 @@ pub fn expire_one(view: &View<'_>) -> Decision<()> {
     }
     Decision::new(records, ())
 }
+
+#[cfg(test)]
+mod tests;
