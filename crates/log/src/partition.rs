@@ -272,6 +272,11 @@ impl Log {
         self.epochs.end_of(epoch, self.end)
     }
 
+    /// The epoch that the record at `offset` has, or would have next.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.at(offset)
+    }
+
     /// A leader's epoch begins at the log's end.
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
         self.epochs.begin(epoch, self.end);
@@ -326,6 +331,10 @@ impl Log {
         if let Some(unsynced) = self.unsynced()? {
             let synced = unsynced.sync();
             self.note_synced(synced)?;
+        }
+        if self.end == Offset::ZERO {
+            // Epochs of a log that never held a record say nothing; a node stops with thousands of them.
+            return Ok(());
         }
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let last = self.segments.len() - 1;

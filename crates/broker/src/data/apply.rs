@@ -88,7 +88,9 @@ impl Applier {
                 drop(found.log);
                 let name = plane.attic.name(&partition, STRAY_SUFFIX);
                 match attic::rename(plane.options.disk.as_ref(), &found.path, &name) {
-                    Ok(to) => tracing::warn!(%partition, to = %to.display(), "a log that no partition of this node has was set aside"),
+                    Ok(to) => {
+                        tracing::warn!(%partition, to = %to.display(), "a log that no partition of this node has was set aside")
+                    }
                     Err(error) => tracing::warn!(%partition, %error, "a stray log cannot be renamed"),
                 }
             }
@@ -102,7 +104,8 @@ impl Applier {
     }
 
     fn take_configs(&mut self, image: &Image, changes: &Changes) {
-        let topics: Vec<(TopicId, TopicName)> = if changes.configs.iter().any(|it| self.settings.is_broad(it)) {
+        let topics: Vec<(TopicId, TopicName)> = if changes.configs.iter().any(|it| self.settings.is_broad(it))
+        {
             self.settings.forget();
             let mut all: Vec<_> =
                 self.plane.partitions().iter().map(|it| (it.key.0, it.name.topic.clone())).collect();
@@ -121,7 +124,11 @@ impl Applier {
     }
 
     /// What the changed partitions mean for this node: had already, new here, not here any more.
-    fn sort(&mut self, image: &Image, changes: &Changes) -> (Vec<Arc<Partition>>, Vec<Birth>, Vec<Arc<Partition>>) {
+    fn sort(
+        &mut self,
+        image: &Image,
+        changes: &Changes,
+    ) -> (Vec<Arc<Partition>>, Vec<Birth>, Vec<Arc<Partition>>) {
         let (mut staying, mut births, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let me = self.plane.options.node;
         for &key in &changes.partitions {
@@ -142,7 +149,8 @@ impl Applier {
         let dir = match self.found.get(&name) {
             Some(found) => found.dir,
             None => {
-                let emptiest = (0..self.dir_counts.len()).min_by_key(|&dir| self.dir_counts[dir]).unwrap_or(0);
+                let emptiest =
+                    (0..self.dir_counts.len()).min_by_key(|&dir| self.dir_counts[dir]).unwrap_or(0);
                 self.dir_counts[emptiest] += 1;
                 emptiest
             }
@@ -251,7 +259,8 @@ fn bring_up(plane: &Plane, birth: Birth, found: Option<Found>) -> Arc<Partition>
             let aside = plane.attic.name(&name, STRAY_SUFFIX);
             tracing::warn!(partition = %name, aside, "the log of an older topic of that name was set aside");
             let renamed = attic::rename(plane.options.disk.as_ref(), &found.path, &aside);
-            let renamed = renamed.map_err(|source| LogError::Io { doing: "rename", path: found.path, source });
+            let renamed =
+                renamed.map_err(|source| LogError::Io { doing: "rename", path: found.path, source });
             (renamed.and_then(|_| create()), Offset::ZERO)
         }
         Some(found) => (found.log, found.high_watermark),

@@ -73,7 +73,8 @@ mod tests {
         let attic = Attic::new(1);
         for topic in ["orders", &"t".repeat(249)] {
             let topic = TopicName::new(topic).expect("legal");
-            let name = attic.name(&TopicPartition { topic, partition: PartitionIndex::new(7) }, DELETE_SUFFIX);
+            let name =
+                attic.name(&TopicPartition { topic, partition: PartitionIndex::new(7) }, DELETE_SUFFIX);
             assert!(name.len() <= 255 && name.ends_with("-delete"), "{name}");
             let (head, tail) = name.split_once('.').expect("a dot before the drawn part");
             assert!(head.ends_with("-7") && tail.len() == 32 + "-delete".len(), "{name}");

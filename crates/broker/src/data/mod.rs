@@ -5,19 +5,44 @@
 //! configs from the steps alone and asks the controller through the link it is
 //! given; it never looks at the quorum.
 
+mod apply;
+mod attic;
+mod checkpoints;
+mod durability;
+mod fetch;
+mod fetchers;
+mod hints;
+mod isr;
+mod leader_epoch;
+mod list_offsets;
+mod open;
+mod partition;
+mod plane;
+mod produce;
+mod producer_ids;
+mod settings;
+mod upkeep;
+mod waiters;
+
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use config::NodeConfig;
 use log::Disk;
-use model::{ClusterId, DirectoryId, ErrorCode, NodeId};
+use model::{ClusterId, DirectoryId, NodeId};
 use net::{Clock, Network};
+use quorum::Blocking;
 use wire::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    ResponseKind,
 };
 
 use crate::context::BlockingWork;
 use crate::controller_link::ControllerLink;
+use crate::data::apply::Applier;
+use crate::data::open::OpenPlan;
+use crate::data::plane::Plane;
+use crate::data::settings::SettingsSource;
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
 use crate::publish::{Published, Step};
@@ -68,63 +93,97 @@ pub enum DataError {
 
 /// The partitions of this node.
 pub struct Data {
-    #[expect(dead_code, reason = "the data plane's own modules read it")]
-    options: DataOptions,
+    plane: Arc<Plane>,
+    /// Steps come one at a time; the lock only says so.
+    applier: tokio::sync::Mutex<Applier>,
 }
+
+/// Logs are closed on so many threads: most of it is waiting for syncs, which the disk does together.
+const CLOSE_THREADS: usize = 8;
 
 impl Data {
     /// Opens the logs that are there. Serving begins with the first step.
     pub async fn open(options: DataOptions) -> Result<Arc<Self>, DataError> {
-        Ok(Arc::new(Self { options }))
+        let threads = options.config.log.recovery_threads as usize * options.log_dirs.len();
+        let plan = OpenPlan {
+            disk: options.disk.clone(),
+            dirs: options.log_dirs.iter().map(|(dir, _)| dir.clone()).collect(),
+            options: SettingsSource::before_metadata(&options.config).log,
+            was_clean: options.was_clean,
+            threads: if options.blocking.0 == Blocking::Threads { threads.max(2) } else { 1 },
+        };
+        let found = options.blocking.run(move || open::open_all(&plan)).await?;
+        let plane = Plane::new(options);
+        let applier = tokio::sync::Mutex::new(Applier::new(plane.clone(), found));
+        let data = Arc::new(Self { plane: plane.clone(), applier });
+        plane.tasks.spawn(isr::run(plane.clone()));
+        plane.tasks.spawn(upkeep::run(plane.clone()));
+        plane.tasks.spawn(set_strays_aside(Arc::downgrade(&data), plane.clone()));
+        Ok(data)
     }
 
     /// Follows the metadata: one call per step, in the order of the log, each awaited.
     pub async fn apply(&self, step: &Step) {
-        let _ = step;
+        self.applier.lock().await.apply(step).await;
     }
 
     /// Produce. Appends before it returns, so that pipelined batches keep their order; waiting
     /// for replicas is the answer's second stage.
     pub async fn produce(&self, asker: &RequestContext, request: ProduceRequest) -> Answer {
-        unserved(asker, request)
+        produce::handle(&self.plane, asker, request).await
     }
 
     /// Fetch, of clients and of followers.
     pub async fn fetch(&self, asker: &RequestContext, request: FetchRequest) -> Answer {
-        unserved(asker, request)
+        fetch::handle(&self.plane, asker, request).await
     }
 
     /// ListOffsets.
     pub async fn list_offsets(&self, asker: &RequestContext, request: ListOffsetsRequest) -> Answer {
-        unserved(asker, request)
+        later(list_offsets::handle(self.plane.clone(), asker.clone(), request))
     }
 
     /// OffsetForLeaderEpoch.
     pub async fn offset_for_leader_epoch(
         &self,
-        asker: &RequestContext,
+        _asker: &RequestContext,
         request: OffsetForLeaderEpochRequest,
     ) -> Answer {
-        unserved(asker, request)
+        later(leader_epoch::handle(self.plane.clone(), request))
     }
 
     /// InitProducerId.
-    pub async fn init_producer_id(&self, asker: &RequestContext, request: InitProducerIdRequest) -> Answer {
-        unserved(asker, request)
+    pub async fn init_producer_id(&self, _asker: &RequestContext, request: InitProducerIdRequest) -> Answer {
+        later(producer_ids::handle(self.plane.clone(), request))
     }
 
     /// Stops fetchers, flushes and closes every log; true when all closed in order, so that the
     /// clean-shutdown marker may be written.
     pub async fn stop(&self) -> bool {
-        true
+        self.plane.stop.cancel();
+        self.plane.tasks.close();
+        self.plane.tasks.wait().await;
+        upkeep::close_all(&self.plane, CLOSE_THREADS).await
     }
 }
 
-fn unserved<R: Into<wire::messages::RequestKind>>(asker: &RequestContext, request: R) -> Answer {
-    let request = request.into();
-    let refusal = wire::errors::respond(&request, asker.version, ErrorCode::NotLeaderOrFollower, None);
-    match refusal {
-        Some(response) => Answer::Now(Reply::message(response)),
-        None => Answer::Now(Reply::Close("the request has no answer")),
-    }
+fn later<R: Into<ResponseKind>>(handling: impl Future<Output = R> + Send + 'static) -> Answer {
+    Answer::Later(Box::pin(async move { Reply::message(handling.await) }))
 }
+
+/// Once the controller has let this broker in, its metadata is complete: what belongs to nobody then
+/// never will.
+async fn set_strays_aside(data: Weak<Data>, plane: Arc<Plane>) {
+    let mut broker = plane.options.broker.clone();
+    let admitted = tokio::select! {
+        admitted = broker.unfenced() => admitted,
+        () = plane.stop.cancelled() => None,
+    };
+    let Some(data) = data.upgrade().filter(|_| admitted.is_some()) else { return };
+    // The steps up to here may still be on their way to the applier.
+    plane.catch_up(&plane.options.published.get()).await;
+    data.applier.lock().await.set_strays_aside().await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -54,9 +54,9 @@ struct Job {
 
 /// Opens every log in the log directories. Removes what was deleted before the stop.
 pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, DataError> {
-    let mut jobs = Vec::new();
+    let (mut jobs, mut seen) = (Vec::new(), BTreeMap::new());
     for (index, dir) in plan.dirs.iter().enumerate() {
-        collect(plan, index, dir, &mut jobs)?;
+        collect(plan, index, dir, &mut seen, &mut jobs)?;
     }
     let next = AtomicUsize::new(0);
     let found = Mutex::new(BTreeMap::new());
@@ -78,7 +78,13 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn collect(plan: &OpenPlan, index: usize, dir: &Path, jobs: &mut Vec<Job>) -> Result<(), DataError> {
+fn collect(
+    plan: &OpenPlan,
+    index: usize,
+    dir: &Path,
+    seen: &mut BTreeMap<TopicPartition, PathBuf>,
+    jobs: &mut Vec<Job>,
+) -> Result<(), DataError> {
     let disk = plan.disk.as_ref();
     let failed = |reason: String| DataError::LogDir { dir: dir.to_owned(), reason };
     let entries = disk.list(dir).map_err(|error| failed(error.to_string()))?;
@@ -102,15 +108,14 @@ fn collect(plan: &OpenPlan, index: usize, dir: &Path, jobs: &mut Vec<Job>) -> Re
             }
             continue;
         };
-        if let Some(other) = jobs.iter().find(|job: &&Job| job.partition == partition && job.dir != index) {
-            let other = other.path.display();
+        if let Some(other) = seen.insert(partition.clone(), path.clone()) {
+            let other = other.display();
             return Err(failed(format!("{partition} is in {other} too; remove the one that is older")));
         }
         let at = |offsets: &BTreeMap<TopicPartition, Offset>| {
             offsets.get(&partition).copied().unwrap_or(Offset::ZERO)
         };
-        let opening =
-            Opening { is_clean: plan.was_clean, recovery_point: at(&recovery), start: at(&start) };
+        let opening = Opening { is_clean: plan.was_clean, recovery_point: at(&recovery), start: at(&start) };
         jobs.push(Job { dir: index, path, opening, high_watermark: at(&watermark), partition });
     }
     Ok(())

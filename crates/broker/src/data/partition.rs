@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use log::{FileSlice, Log, LogError, Unsynced};
+use log::{FileSlice, Log, LogError, Synced, Unsynced};
 use model::{
     BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionIndex, TopicId, TopicPartition,
 };
@@ -89,7 +89,9 @@ pub struct ReadOut {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// This node does not lead it.
-    #[error("For requests intended only for the leader, this error indicates that the broker is not the current leader.")]
+    #[error(
+        "For requests intended only for the leader, this error indicates that the broker is not the current leader."
+    )]
     NotLeader,
     /// The request comes from a past epoch.
     #[error("The leader epoch in the request is older than the epoch on the broker.")]
@@ -198,6 +200,21 @@ impl State {
         self.replica.go_offline();
     }
 
+    /// Takes the partition offline if a write left its log in doubt.
+    pub fn fail_if_poisoned(&mut self) {
+        if self.log.as_ref().is_some_and(Log::is_poisoned) {
+            self.fail();
+        }
+    }
+
+    /// Takes the leader's watermark, if it told one, within this log.
+    pub fn note_follower(&mut self, high_watermark: Option<Offset>) {
+        let end = self.log.as_ref().map_or(Offset::ZERO, Log::end);
+        if let Some(follower) = self.replica.follower_mut() {
+            follower.note(high_watermark.unwrap_or(Offset::ZERO), end);
+        }
+    }
+
     /// Log and leader, if this node leads and can.
     pub fn lead(&mut self) -> Result<(&mut Log, &mut Leader), Refused> {
         let log = self.log.as_mut().ok_or(Refused::Offline)?;
@@ -243,12 +260,13 @@ impl State {
     }
 
     /// Reads for a follower, up to the log's end. Its position counts once its history was found
-    /// to be a prefix of ours.
+    /// to be a prefix of ours; a request that is looked at again counts no second time.
     pub fn read_as_follower(
         &mut self,
         now: Millis,
         reader: Reader,
         at: &ReadAt,
+        counts: bool,
     ) -> Result<(ReadOut, Outcome), Refused> {
         self.used_at = Some(now);
         let (log, leader) = self.lead_in(at.current_epoch)?;
@@ -257,7 +275,8 @@ impl State {
         }
         if let Some(diverging) = divergence(log, at) {
             let high_watermark = leader.high_watermark();
-            let out = ReadOut { high_watermark, log_start: log.start(), diverging: Some(diverging), records: None };
+            let out =
+                ReadOut { high_watermark, log_start: log.start(), diverging: Some(diverging), records: None };
             return Ok((out, Outcome::default()));
         }
         if at.offset < log.start() || at.offset > log.end() {
@@ -265,31 +284,41 @@ impl State {
         }
         let mut effects = Vec::new();
         let Reader { node: from, broker_epoch, eligible } = reader;
-        leader.step(now, Input::FollowerFetched { from, broker_epoch, at: at.offset, eligible }, &mut effects);
+        if counts {
+            leader.step(
+                now,
+                Input::FollowerFetched { from, broker_epoch, at: at.offset, eligible },
+                &mut effects,
+            );
+        }
         let (high_watermark, upper) = (leader.high_watermark(), log.end());
         Ok((read(log, at, high_watermark, upper)?, Outcome::of(effects)))
     }
 
     /// What must be synced so that all below `end` is durable; `None` when it is, or someone is at it.
     pub fn begin_sync(&mut self, end: Offset) -> Result<Syncing, Refused> {
-        let log = self.log.as_ref().ok_or(Refused::Offline)?;
+        let log = self.log.as_mut().ok_or(Refused::Offline)?;
         if log.recovery_point() >= end {
             return Ok(Syncing::Done);
         }
         if self.is_syncing {
             return Ok(Syncing::Wait);
         }
-        match log.unsynced()? {
-            None => Ok(Syncing::Done),
-            Some(unsynced) => {
+        match log.unsynced() {
+            Ok(None) => Ok(Syncing::Done),
+            Ok(Some(unsynced)) => {
                 self.is_syncing = true;
                 Ok(Syncing::Begin(unsynced))
+            }
+            Err(error) => {
+                self.fail_if_poisoned();
+                Err(error.into())
             }
         }
     }
 
     /// The sync that [`State::begin_sync`] asked for has ended.
-    pub fn end_sync(&mut self, synced: std::io::Result<Offset>) -> Result<(), Refused> {
+    pub fn end_sync(&mut self, synced: std::io::Result<Synced>) -> Result<(), Refused> {
         self.is_syncing = false;
         let log = self.log.as_mut().ok_or(Refused::Offline)?;
         if let Err(error) = log.note_synced(synced) {

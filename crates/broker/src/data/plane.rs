@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::data::DataOptions;
 use crate::data::attic::Attic;
+use crate::data::checkpoints::Checkpoints;
 use crate::data::fetchers::Fetchers;
 use crate::data::isr::IsrQueue;
 use crate::data::partition::{Key, Outcome, Partition};
@@ -37,6 +38,8 @@ pub struct Plane {
     pub producer_ids: ProducerIds,
     /// Directories to be deleted.
     pub attic: Attic,
+    /// What was written to the checkpoints.
+    pub checkpoints: Checkpoints,
     /// How far the metadata was applied.
     pub applied: watch::Sender<Offset>,
     /// Ends every task.
@@ -64,6 +67,7 @@ impl Plane {
             fetchers: Fetchers::default(),
             isr: IsrQueue::default(),
             producer_ids: ProducerIds::default(),
+            checkpoints: Checkpoints::default(),
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

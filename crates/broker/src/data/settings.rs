@@ -35,6 +35,7 @@ impl TopicSettings {
             segment_bytes: topic.segment_bytes,
             segment_age: topic.segment_age_max,
             index_interval_bytes: topic.index_interval_bytes,
+            index_bytes_max: topic.segment_index_bytes,
             producer_expiration: node.log.producer_expiration,
         };
         let leader = LeaderOptions {
@@ -91,7 +92,8 @@ impl TopicSettings {
 
     /// As long may a record wait for a sync, if there is a limit.
     pub fn flush_interval(&self) -> Option<Duration> {
-        (self.topic.flush_interval < Duration::from_millis(i64::MAX as u64)).then_some(self.topic.flush_interval)
+        (self.topic.flush_interval < Duration::from_millis(i64::MAX as u64))
+            .then_some(self.topic.flush_interval)
     }
 }
 

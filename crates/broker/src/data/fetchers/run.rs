@@ -1,0 +1,250 @@
+//! The task that follows one leader: ask, take, ask again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{ErrorCode, Millis, Offset};
+use net::{ConnectOptions, Connection};
+use wire::messages::{FetchResponse, ListOffsetsResponse, ResponseKind};
+
+use crate::data::durability;
+use crate::data::fetchers::Lane;
+use crate::data::fetchers::ask::{Asked, Limits, Round, list_offsets};
+use crate::data::fetchers::take::{self, Taken};
+use crate::data::partition::Key;
+use crate::data::plane::Plane;
+
+const FETCH_VERSION: i16 = 17;
+const LIST_OFFSETS_VERSION: i16 = 9;
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+/// Partitions come in bursts; as long they are gathered.
+const GATHER: Duration = Duration::from_millis(2);
+/// While partitions come one request after another, none waits longer at the leader than this.
+const SETTLING_WAIT: Duration = Duration::from_millis(20);
+/// Before a leader that cannot be reached is tried again; doubles up to `replica.fetch.backoff.ms`.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// Before a leader is asked again that has not heard of its office yet.
+const EARLY_PAUSE: Duration = Duration::from_millis(50);
+/// The leader answers at the latest so long after the wait that was asked for.
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
+/// Above so many bytes a response is taken in on another thread.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// What one leader's task holds.
+struct Follow {
+    plane: Arc<Plane>,
+    lane: Arc<Lane>,
+    connection: Option<Connection>,
+    /// Where the next request begins.
+    first: Option<Key>,
+    /// Partitions were added during the last request.
+    is_settling: bool,
+    pause: Duration,
+}
+
+/// Follows until the node stops.
+pub(super) async fn run(plane: Arc<Plane>, lane: Arc<Lane>) {
+    let stop = plane.stop.clone();
+    let mut follow =
+        Follow { plane, lane, connection: None, first: None, is_settling: true, pause: RECONNECT_PAUSE };
+    tokio::select! {
+        () = follow.run() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+impl Follow {
+    async fn run(&mut self) {
+        loop {
+            let now = self.plane.options.clock.now();
+            let config = &self.plane.options.config.replication;
+            let partition_bytes_max = i32::try_from(config.fetch_bytes_max).unwrap_or(i32::MAX);
+            let mut round = Round::gather(&self.lane, self.first, now, partition_bytes_max);
+            if round.asked.is_empty() {
+                self.idle(now, round.next).await;
+                continue;
+            }
+            if !self.connect().await {
+                continue;
+            }
+            let Some(response) = self.fetch(&mut round).await else { continue };
+            self.take(round, response).await;
+        }
+    }
+
+    /// Nothing to ask for: waits until there is.
+    async fn idle(&mut self, now: Millis, next: Option<Millis>) {
+        let changed = self.lane.changed.notified();
+        match next {
+            Some(next) => {
+                let _ = tokio::time::timeout(next.since(now), changed).await;
+            }
+            None => {
+                self.connection = None;
+                changed.await;
+            }
+        }
+        self.is_settling = true;
+    }
+
+    /// Makes sure there is a connection. False after a pause when there is none.
+    async fn connect(&mut self) -> bool {
+        if self.connection.as_ref().is_some_and(|open| !open.is_closed()) {
+            return true;
+        }
+        self.connection = self.dial().await;
+        if self.connection.is_some() {
+            self.pause = RECONNECT_PAUSE;
+            return true;
+        }
+        let _ = tokio::time::timeout(self.pause, self.lane.changed.notified()).await;
+        let pause_max = self.plane.options.config.replication.fetch_backoff.max(RECONNECT_PAUSE);
+        self.pause = (self.pause * 2).min(pause_max);
+        false
+    }
+
+    async fn dial(&self) -> Option<Connection> {
+        let options = &self.plane.options;
+        let picture = options.published.get();
+        let broker = picture.image.broker(self.lane.leader)?;
+        let endpoint = broker.listener(&options.config.inter_broker_listener)?;
+        let connect = ConnectOptions {
+            client_id: format!("kastle-{}-follows-{}", options.node, self.lane.leader),
+            connect_timeout: options.config.replication.socket_timeout.min(ANSWER_MARGIN),
+            ..ConnectOptions::default()
+        };
+        match Connection::connect(options.network.as_ref(), &endpoint.host, endpoint.port, &connect).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                tracing::debug!(node = %options.node, leader = %self.lane.leader, %error, "a leader cannot be reached");
+                None
+            }
+        }
+    }
+
+    /// One request. `None` when it was given up, or failed.
+    async fn fetch(&mut self, round: &mut Round) -> Option<FetchResponse> {
+        let options = &self.plane.options;
+        let config = &options.config.replication;
+        let wait =
+            if self.is_settling { SETTLING_WAIT.min(config.fetch_wait_max) } else { config.fetch_wait_max };
+        let limits = Limits {
+            wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
+            bytes_min: i32::try_from(config.fetch_bytes_min).unwrap_or(i32::MAX),
+            bytes_max: i32::try_from(config.fetch_response_bytes_max).unwrap_or(i32::MAX),
+        };
+        let request = round.request(options.node, options.broker.get().epoch, limits);
+        let connection = self.connection.as_ref()?;
+        let sent = connection.send(FETCH_VERSION, request, wait + ANSWER_MARGIN);
+        let changed = self.lane.changed.notified();
+        let answer = if self.is_settling {
+            let answer = sent.await;
+            // Were partitions added meanwhile? Then more may come.
+            tokio::pin!(changed);
+            self.is_settling = futures_util::poll!(changed.as_mut()).is_ready();
+            answer
+        } else {
+            tokio::select! {
+                answer = sent => answer,
+                () = changed => {
+                    self.connection = None;
+                    self.is_settling = true;
+                    tokio::time::sleep(GATHER).await;
+                    return None;
+                }
+            }
+        };
+        match answer {
+            Ok(ResponseKind::Fetch(response)) if response.error_code == ErrorCode::None.code() => {
+                Some(response)
+            }
+            other => {
+                self.complain(other.map(|_| ()).map_err(|error| error.to_string()));
+                self.connection = None;
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+                None
+            }
+        }
+    }
+
+    fn complain(&self, what: Result<(), String>) {
+        let reason = what.err().unwrap_or_else(|| "it was refused".to_owned());
+        tracing::info!(node = %self.plane.options.node, leader = %self.lane.leader, reason, "a fetch from a leader failed");
+    }
+
+    async fn take(&mut self, round: Round, response: FetchResponse) {
+        let bytes = take::bytes(&response);
+        self.first = take::last_with_records(&response).or(self.first);
+        let (plane, leader) = (self.plane.clone(), self.lane.leader);
+        let work = move || take::all(&plane, leader, &round.asked, response);
+        let taken =
+            if bytes > INLINE_BYTES_MAX { self.plane.options.blocking.run(work).await } else { work() };
+        let Taken { failed, early, lost, to_sync } = taken;
+        // What flush.messages asks for: the next fetch tells the leader that it is safe here.
+        for (partition, end) in to_sync {
+            if let Err(error) = durability::sync_to(&self.plane, &partition, end).await {
+                tracing::error!(partition = %partition.name, %error, "a follower's log cannot be synced");
+            }
+        }
+        if !lost.is_empty() {
+            self.find_again(lost).await;
+        }
+        let later = self.plane.options.clock.now().after(self.plane.options.config.replication.fetch_backoff);
+        for asked in failed {
+            self.lane.delay(asked.partition.key, asked.epoch, later);
+        }
+        let soon = self.plane.options.clock.now().after(EARLY_PAUSE);
+        for asked in early {
+            self.lane.delay(asked.partition.key, asked.epoch, soon);
+        }
+    }
+
+    /// Followers whose log's end the leader does not have: asks what it has.
+    async fn find_again(&mut self, lost: Vec<Asked>) {
+        let latest = self.list_offsets(&lost, LATEST).await;
+        let earliest = self.list_offsets(&lost, EARLIEST).await;
+        let later = self.plane.options.clock.now().after(self.plane.options.config.replication.fetch_backoff);
+        let plane = self.plane.clone();
+        let leader = self.lane.leader;
+        for asked in &lost {
+            let at = |offsets: &BTreeMap<(String, i32), Offset>| {
+                let name = asked.partition.name.topic.as_str().to_owned();
+                offsets.get(&(name, asked.partition.key.1.get())).copied()
+            };
+            let found = match (at(&earliest), at(&latest)) {
+                (Some(earliest), Some(latest)) => take::relocate(&plane, leader, asked, earliest, latest),
+                _ => false,
+            };
+            if !found {
+                self.lane.delay(asked.partition.key, asked.epoch, later);
+            }
+        }
+    }
+
+    async fn list_offsets(&mut self, lost: &[Asked], timestamp: i64) -> BTreeMap<(String, i32), Offset> {
+        let request = list_offsets(self.plane.options.node, lost, timestamp);
+        let Some(connection) = &self.connection else { return BTreeMap::new() };
+        match connection.send(LIST_OFFSETS_VERSION, request, ANSWER_MARGIN).await {
+            Ok(ResponseKind::ListOffsets(response)) => offsets(response),
+            Ok(_) => BTreeMap::new(),
+            Err(error) => {
+                self.complain(Err(error.to_string()));
+                BTreeMap::new()
+            }
+        }
+    }
+}
+
+fn offsets(response: ListOffsetsResponse) -> BTreeMap<(String, i32), Offset> {
+    let mut offsets = BTreeMap::new();
+    for topic in response.topics {
+        for partition in topic.partitions.iter().filter(|it| it.error_code == ErrorCode::None.code()) {
+            if let Some(offset) = Offset::from_wire(partition.offset) {
+                offsets.insert((topic.name.to_string(), partition.partition_index), offset);
+            }
+        }
+    }
+    offsets
+}

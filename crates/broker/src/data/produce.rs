@@ -1,0 +1,282 @@
+//! Produce: batches are appended in the order of the requests, then waited for.
+//!
+//! Each partition of a request stands alone: it is appended or refused, and its
+//! answer says which. With `acks=all` an answer waits until every in-sync replica has
+//! the batch; where `flush.messages` asks for it, until it is synced here as well.
+
+mod recompress;
+mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{AppendError, Appended};
+use metadata::{Image, Topic};
+use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset};
+use replica::{AckState, Input};
+use tokio::time::Instant;
+use wire::batch::BatchHeader;
+use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::messages::{ProduceRequest, from_wire_uuid};
+
+use crate::data::durability;
+use crate::data::partition::{Partition, Refused};
+use crate::data::plane::Plane;
+use crate::data::produce::reply::{Outcome, PartitionReply, Replies, TopicReply};
+use crate::data::waiters::Waiter;
+use crate::dispatch::RequestContext;
+use crate::server::{Answer, Reply};
+
+/// From this version on topics have ids instead of names.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// Whom a produce request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Acks {
+    Nobody,
+    Leader,
+    All,
+}
+
+impl Acks {
+    fn from_wire(acks: i16) -> Option<Self> {
+        match acks {
+            0 => Some(Self::Nobody),
+            1 => Some(Self::Leader),
+            -1 => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+/// Why a batch is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{}", .0.name())]
+    Code(ErrorCode),
+    #[error("the produce request names a transaction, and transactions are not served yet")]
+    Transactional,
+    #[error(transparent)]
+    Partition(#[from] Refused),
+    #[error(transparent)]
+    Replicas(#[from] replica::WriteRefused),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl Refusal {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Code(code) => *code,
+            Self::Transactional => ErrorCode::InvalidTxnState,
+            Self::Partition(refused) => refused.code(),
+            Self::Replicas(refused) => refused.code(),
+            Self::Append(error) => error.code(),
+        }
+    }
+}
+
+/// A batch that was appended, or was there already.
+struct Written {
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+    /// The offset after its last record.
+    end: Offset,
+    needs_sync: bool,
+}
+
+/// Answers a request: appends at once, waits in the second stage.
+pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: ProduceRequest) -> Answer {
+    let Some(acks) = Acks::from_wire(request.acks) else {
+        let request = request.into();
+        let refusal = wire::errors::respond(&request, asker.version, ErrorCode::InvalidRequiredAcks, None);
+        return match refusal {
+            Some(response) => Answer::Now(Reply::message(response)),
+            None => Answer::Now(Reply::Close("the request has no answer")),
+        };
+    };
+    let picture = plane.options.published.get();
+    plane.catch_up(&picture).await;
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut replies = Replies::new(asker.version, asker.listener.clone());
+    for topic in request.topic_data {
+        replies.topics.push(append_topic(plane, &picture.image, asker.version, acks, topic));
+    }
+    if acks == Acks::Nobody {
+        // The client hears of an error by its connection's end, as from Kafka.
+        let failed = replies.partitions().any(|reply| reply.code() != ErrorCode::None);
+        let reply = if failed { Reply::Close("a batch with acks=0 was refused") } else { Reply::Silent };
+        return Answer::Now(reply);
+    }
+    replies.settle(acks == Acks::All);
+    if replies.partitions().all(|reply| reply.waits_for.is_none()) {
+        return Answer::Now(replies.finish(plane));
+    }
+    let (plane, deadline) = (plane.clone(), Instant::now() + timeout);
+    Answer::Later(Box::pin(async move {
+        for reply in replies.partitions_mut() {
+            if let Some(written) = reply.waits_for.take()
+                && let Err(code) = wait(&plane, &written, acks, deadline).await
+            {
+                reply.fail(code);
+            }
+        }
+        replies.finish(&plane)
+    }))
+}
+
+fn append_topic(
+    plane: &Plane,
+    image: &Image,
+    version: i16,
+    acks: Acks,
+    data: TopicProduceData,
+) -> TopicReply {
+    let found = find_topic(image, version, &data);
+    let partitions = data.partition_data.into_iter().map(|partition| {
+        let index = partition.index;
+        let outcome = match found {
+            Ok(topic) => append(plane, image, topic, acks, partition),
+            Err(code) => Err(Refusal::Code(code)),
+        };
+        let reply = PartitionReply::new(index, outcome);
+        match found {
+            Ok(topic) if reply.code() == ErrorCode::NotLeaderOrFollower => {
+                reply.with_leader(Plane::current_leader(image, topic.id, index))
+            }
+            _ => reply,
+        }
+    });
+    let partitions = partitions.collect();
+    TopicReply { name: data.name, id: data.topic_id, partitions }
+}
+
+fn find_topic<'a>(image: &'a Image, version: i16, data: &TopicProduceData) -> Result<&'a Topic, ErrorCode> {
+    if version >= TOPIC_IDS_FROM {
+        return image.topic_by_id(from_wire_uuid(data.topic_id)).ok_or(ErrorCode::UnknownTopicId);
+    }
+    if data.name.as_str() == METADATA_TOPIC {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    image.topic(data.name.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+fn append(
+    plane: &Plane,
+    image: &Image,
+    topic: &Topic,
+    acks: Acks,
+    data: PartitionProduceData,
+) -> Result<Outcome, Refusal> {
+    let partition = plane.find(image, topic.id, data.index).map_err(Refusal::Code)?;
+    let records = data.records.unwrap_or_default();
+    if records.is_empty() {
+        return Err(AppendError::NotOneBatch.into());
+    }
+    let header = BatchHeader::parse(&records).map_err(AppendError::from)?;
+    if header.is_transactional() {
+        return Err(Refusal::Transactional);
+    }
+    let (appended, epoch, outcome) = append_to(plane, &partition, acks, records, &header).inspect_err(|refusal| {
+        if refusal.code() == ErrorCode::KafkaStorageError {
+            tracing::error!(partition = %partition.name, error = %refusal, "a batch could not be written");
+            partition.waiters.wake();
+        }
+    })?;
+    let grew = !appended.is_duplicate;
+    let (log_start, needs_sync) = {
+        let state = partition.lock();
+        let is_due = state.settings.flush_records().is_some_and(|most| state.unsynced_records() >= most);
+        (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), is_due)
+    };
+    plane.carry_out(&partition, crate::data::partition::Outcome { wake: outcome.wake || grew, ..outcome });
+    let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
+    Ok(Outcome { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
+}
+
+/// The part under the partition's lock.
+fn append_to(
+    plane: &Plane,
+    partition: &Partition,
+    acks: Acks,
+    records: Bytes,
+    header: &BatchHeader,
+) -> Result<(Appended, LeaderEpoch, crate::data::partition::Outcome), Refusal> {
+    let (now, wall) = (plane.options.clock.now(), plane.options.clock.wall());
+    let settings = partition.lock().settings.clone();
+    let rules = settings.rules(wall);
+    let mut batch = match settings.codec() {
+        Some((codec, level)) if header.codec() != Some(codec) => {
+            recompress::recompress(&records, &rules, codec, level)?
+        }
+        // A copy: the frame is shared by whatever else was decoded from it.
+        _ => records.to_vec(),
+    };
+    let mut state = partition.lock();
+    let (log, leader) = state.lead()?;
+    if acks == Acks::All {
+        leader.admit_acks_all()?;
+    }
+    let epoch = leader.leader_epoch();
+    let appended = match log.append_as_leader(&mut batch, epoch, wall, &rules) {
+        Ok(appended) => appended,
+        Err(error) => {
+            state.fail_if_poisoned();
+            return Err(error.into());
+        }
+    };
+    let end = log.end();
+    state.used_at = Some(now);
+    state.dirty_since.get_or_insert(now);
+    let outcome = state.step(now, Input::Appended { end });
+    Ok((appended, epoch, outcome))
+}
+
+/// How a batch stands, `None` while it has to be waited for.
+fn look(written: &Written, needs_all: bool) -> Option<Result<(), ErrorCode>> {
+    let mut state = written.partition.lock();
+    if written.needs_sync && state.log.as_ref().is_some_and(|log| log.recovery_point() < written.end) {
+        return None;
+    }
+    if !needs_all {
+        return Some(Ok(()));
+    }
+    match state.lead() {
+        Err(refused) => Some(Err(refused.code())),
+        Ok((log, leader)) => {
+            // Led anew by this node, the batch may still be the same; cut in between, it is not.
+            let is_kept = leader.leader_epoch() == written.epoch
+                || log
+                    .epoch_end(written.epoch)
+                    .is_some_and(|(epoch, end)| epoch == written.epoch && end >= written.end);
+            if !is_kept {
+                return Some(Err(ErrorCode::NotLeaderOrFollower));
+            }
+            match leader.ack_state(written.end) {
+                AckState::Waiting => None,
+                AckState::Done => Some(Ok(())),
+                AckState::TooFewReplicas => Some(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
+            }
+        }
+    }
+}
+
+async fn wait(plane: &Plane, written: &Written, acks: Acks, deadline: Instant) -> Result<(), ErrorCode> {
+    if written.needs_sync {
+        durability::sync_to(plane, &written.partition, written.end).await.map_err(|error| error.code())?;
+    }
+    loop {
+        let waiter = Waiter::new();
+        written.partition.waiters.register(&waiter);
+        if let Some(outcome) = look(written, acks == Acks::All) {
+            return outcome;
+        }
+        if tokio::time::timeout_at(deadline, waiter.progress()).await.is_err() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
