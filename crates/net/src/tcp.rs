@@ -151,3 +151,55 @@ impl WriteHalf for TcpWrite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Write};
+    use std::os::fd::AsRawFd;
+    use std::pin::Pin;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::TcpNetwork;
+    use crate::seams::Network;
+
+    #[tokio::test]
+    async fn a_file_range_crosses_a_connection_whole() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let content: Vec<u8> = (0..1_000_000u32).map(|place| place.to_le_bytes()[0]).collect();
+        file.write_all(&content).expect("there is room");
+        let mut listener = TcpNetwork.bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let near = TcpNetwork.connect("localhost", port).await.expect("it listens");
+        let (_, mut write) = near.split();
+        let (mut read, _) = listener.accept().await.expect("it was dialled").split();
+        assert!(write.sends_files());
+        let sending = async {
+            let (mut at, end) = (100, 900_000);
+            while at < end {
+                let fd = file.as_raw_fd();
+                let sent =
+                    poll_fn(|cx| Pin::new(&mut *write).poll_send_file(cx, fd, at, (end - at) as usize)).await;
+                at += sent.expect("the other end reads") as u64;
+            }
+            drop(write);
+        };
+        let mut got = Vec::new();
+        let ((), received) = tokio::join!(sending, read.read_to_end(&mut got));
+        received.expect("the other end closes in order");
+        assert!(got == content[100..900_000]);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_listens_on_refuses() {
+        let listener = TcpNetwork.bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let taken = TcpNetwork.bind(&format!("127.0.0.1:{port}")).await.err().expect("it is taken");
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+        drop(listener);
+        // At every address of the name.
+        let refused = TcpNetwork.connect("localhost", port).await.err().expect("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+}
