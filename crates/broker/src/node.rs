@@ -21,7 +21,7 @@ use config::NodeConfig;
 use log::Disk;
 use log::disk::DirLock;
 use net::{Clock, Network};
-use quorum::{Blocking, OpenError, Quorum};
+use quorum::{Blocking, Observer, OpenError, Quorum};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,8 @@ pub struct Failure(pub String);
 /// A running node.
 pub struct Node {
     context: Arc<Context>,
+    /// Follows the metadata log, where the node does not vote.
+    observer: Option<Observer>,
     server: Server,
     addresses: Vec<(String, SocketAddr)>,
     disk: Arc<dyn Disk>,
@@ -177,7 +179,10 @@ impl Node {
         self.tasks.close();
         self.tasks.wait().await;
         if let Some(quorum) = &self.context.quorum {
-            Quorum::shutdown(quorum).await;
+            quorum.shutdown().await;
+        }
+        if let Some(observer) = &self.observer {
+            observer.shutdown().await;
         }
         tracing::info!(node = %self.context.node, "stopped");
     }

@@ -177,3 +177,20 @@ fn bytes_that_are_no_request_close_the_connection_and_harm_nobody() {
         cluster.stop_all().await;
     });
 }
+
+#[test]
+fn a_broker_that_does_not_vote_follows_serves_and_is_fenced_when_it_dies() {
+    run(async {
+        let mut cluster = Cluster::start_with(1, 3).await;
+        let client = cluster.client(3).await;
+        assert_eq!(create(&client, "t", 2, 3).await, 0);
+        check_shows(&client, &["t"], "brokers=1,2,3 t [0 leader=some isr=3] [1 leader=some isr=3]").await;
+        cluster.kill(2);
+        check_shows(&client, &["t"], "brokers=1,3 t [0 leader=some isr=2] [1 leader=some isr=2]").await;
+        cluster.stop(3).await;
+        cluster.boot(3).await;
+        cluster.ready(3).await;
+        drop(client);
+        cluster.stop_all().await;
+    });
+}

@@ -9,7 +9,7 @@ use config::{Listener, NodeConfig, Protocol};
 use controller::Settings;
 use model::{ClusterId, Uuid};
 use net::Network;
-use quorum::{Endpoint, Voter, Voters};
+use quorum::{Endpoint, Tuning, Voter, Voters};
 use wire::api::ListenerKind;
 
 use crate::lifecycle::Advertised;
@@ -101,6 +101,17 @@ pub(super) fn voters(config: &NodeConfig) -> Voters {
 /// The listener that controllers are dialled on.
 pub(super) fn controller_listener(config: &NodeConfig) -> String {
     config.controller_listener_names.first().cloned().unwrap_or_default()
+}
+
+/// The quorum's timeouts and sizes as configured.
+pub(super) fn quorum_tuning(config: &NodeConfig) -> Tuning {
+    Tuning {
+        election_timeout: config.quorum.election_timeout,
+        fetch_timeout: config.quorum.fetch_timeout,
+        bytes_between_snapshots: config.quorum.bytes_between_snapshots,
+        segment_bytes: u64::from(config.quorum.segment_bytes),
+        ..Tuning::default()
+    }
 }
 
 /// The levels of every feature that this release can run at.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use config::NodeConfig;
 use model::{BrokerEpoch, DirectoryId, Offset};
 use net::ConnectOptions;
-use quorum::{Blocking, Quorum, QuorumOptions, QuorumStatus, VoterSource};
+use quorum::{
+    Blocking, ControllerSource, Observer, ObserverOptions, Quorum, QuorumOptions, QuorumStatus, VoterSource,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,9 +46,10 @@ struct Starting {
     addresses: Vec<(String, SocketAddr)>,
 }
 
-/// The node's part in the metadata: a voter's.
+/// The node's part in the metadata: a voter's or an observer's.
 struct Metadata {
     quorum: Option<Quorum>,
+    observer: Option<Observer>,
     status: watch::Receiver<QuorumStatus>,
     readers: Readers,
 }
@@ -94,7 +97,7 @@ impl Starting {
             leaving.clone(),
         );
         let data = self.open_data(&published, &links, &broker, markers.clean).await?;
-        let Metadata { quorum, readers, .. } = metadata;
+        let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
             node: self.config.node_id,
             cluster: self.identity.cluster,
@@ -111,7 +114,7 @@ impl Starting {
         self.register_controller(&context, &links);
         let server = Server::new(parts::limits(&self.config));
         let (failed, failure) = watch::channel(None);
-        self.follow_metadata(readers, &context, applied, failed.clone());
+        self.follow_metadata(readers, status, &context, applied, failed.clone());
         let serving = self.serve(&server, bound, &context);
         let lifecycle = context.data.is_some().then(|| {
             let node = context.node;
@@ -126,6 +129,7 @@ impl Starting {
         });
         Ok(Node {
             context,
+            observer,
             server,
             addresses: self.addresses,
             disk: self.options.disk,
@@ -157,36 +161,61 @@ impl Starting {
 
     async fn open_metadata(&mut self) -> Result<Metadata, StartError> {
         let (replay, readers) = Replay::new(self.config.roles.is_broker());
-        let options = self.quorum_options();
-        let quorum = match self.options.blocking {
-            Blocking::Threads => Quorum::spawn_thread(options, replay).await?,
-            Blocking::Inline => Quorum::open(options, replay).await?,
+        let threads = self.options.blocking == Blocking::Threads;
+        if self.config.roles.is_controller() {
+            let options = self.quorum_options();
+            let quorum = if threads {
+                Quorum::spawn_thread(options, replay).await?
+            } else {
+                Quorum::open(options, replay).await?
+            };
+            return Ok(Metadata { status: quorum.status(), quorum: Some(quorum), observer: None, readers });
+        }
+        let options = self.observer_options();
+        let observer = if threads {
+            Observer::spawn_thread(options, replay).await?
+        } else {
+            Observer::open(options, replay).await?
         };
-        Ok(Metadata { status: quorum.status(), quorum: Some(quorum), readers })
+        Ok(Metadata { status: observer.status(), quorum: None, observer: Some(observer), readers })
     }
 
     fn quorum_options(&mut self) -> QuorumOptions {
-        let config = &self.config;
-        let voters = parts::voters(config);
+        let voters = parts::voters(&self.config);
         QuorumOptions {
-            node: config.node_id,
+            node: self.config.node_id,
             directory: self.metadata_directory(),
             cluster: self.identity.cluster,
-            log_dir: config.metadata_log_dir.clone(),
+            log_dir: self.config.metadata_log_dir.clone(),
             voters: if voters.0.is_empty() { VoterSource::Formatted } else { VoterSource::Static(voters) },
-            listener: parts::controller_listener(config),
+            listener: parts::controller_listener(&self.config),
             disk: self.options.disk.clone(),
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
             seed: self.rng.u64(..),
             blocking: self.options.blocking,
-            tuning: quorum::Tuning {
-                election_timeout: config.quorum.election_timeout,
-                fetch_timeout: config.quorum.fetch_timeout,
-                bytes_between_snapshots: config.quorum.bytes_between_snapshots,
-                segment_bytes: u64::from(config.quorum.segment_bytes),
-                ..quorum::Tuning::default()
+            tuning: parts::quorum_tuning(&self.config),
+        }
+    }
+
+    fn observer_options(&self) -> ObserverOptions {
+        let voters = parts::voters(&self.config);
+        ObserverOptions {
+            node: self.config.node_id,
+            directory: self.metadata_directory(),
+            cluster: self.identity.cluster,
+            log_dir: self.config.metadata_log_dir.clone(),
+            controllers: if voters.0.is_empty() {
+                ControllerSource::Bootstrap(self.config.quorum.bootstrap_servers.clone())
+            } else {
+                ControllerSource::Static(voters)
             },
+            listener: parts::controller_listener(&self.config),
+            disk: self.options.disk.clone(),
+            network: self.options.network.clone(),
+            clock: self.options.clock.clone(),
+            blocking: self.options.blocking,
+            tuning: parts::quorum_tuning(&self.config),
         }
     }
 
@@ -313,6 +342,7 @@ impl Starting {
     fn follow_metadata(
         &self,
         readers: Readers,
+        mut status: watch::Receiver<QuorumStatus>,
         context: &Arc<Context>,
         applied: watch::Sender<Offset>,
         failed: watch::Sender<Option<Failure>>,
@@ -320,18 +350,11 @@ impl Starting {
         if let (Some(steps), Some(data)) = (readers.steps, context.data.clone()) {
             self.tasks.spawn(apply(steps, data, applied, self.stop.clone()));
         }
-        let quorum = context.quorum.clone();
         let (mut replay, stop) = (readers.failed, self.stop.clone());
         self.tasks.spawn(async move {
-            let quorum_stopped = async {
-                match &quorum {
-                    Some(quorum) => quorum.stopped().await,
-                    None => std::future::pending().await,
-                }
-            };
             let reason = tokio::select! {
                 Ok(reason) = replay.wait_for(Option::is_some) => reason.clone(),
-                () = quorum_stopped => quorum.as_ref().and_then(|quorum| quorum.status().borrow().failure.clone()),
+                Ok(now) = status.wait_for(|now| now.failure.is_some()) => now.failure.clone(),
                 () = stop.cancelled() => None,
             };
             if let Some(reason) = reason {

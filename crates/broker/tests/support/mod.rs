@@ -32,9 +32,11 @@ pub fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, test);
 }
 
-/// Nodes 1 to `size`, all of them controllers and brokers, on hosts `n1`, `n2`...
+/// Nodes 1 to `size`, on hosts `n1`, `n2`...
 pub struct Cluster {
     pub network: PipeNetwork,
+    /// How many vote; the others are brokers alone.
+    voters: i32,
     size: i32,
     disks: BTreeMap<i32, MemDisk>,
     nodes: BTreeMap<i32, Node>,
@@ -43,11 +45,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Formats the disks and starts every node.
+    /// All of them controllers and brokers.
     pub async fn start(size: i32) -> Self {
+        Self::start_with(size, size).await
+    }
+
+    /// Formats the disks and starts every node; the first `voters` are controllers too.
+    pub async fn start_with(voters: i32, size: i32) -> Self {
         let network = PipeNetwork::new();
         let mut cluster = Self {
             network,
+            voters,
             size,
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -132,10 +140,14 @@ impl Cluster {
     }
 
     fn config(&self, id: i32) -> NodeConfig {
-        let voters: Vec<String> = (1..=self.size).map(|id| format!("{id}@n{id}:9093")).collect();
+        let voters: Vec<String> = (1..=self.voters).map(|id| format!("{id}@n{id}:9093")).collect();
+        let (roles, listeners) = if id <= self.voters {
+            ("broker,controller", format!("PLAINTEXT://n{id}:9092,CONTROLLER://n{id}:9093"))
+        } else {
+            ("broker", format!("PLAINTEXT://n{id}:9092"))
+        };
         let text = format!(
-            "process.roles=broker,controller\nnode.id={id}\nlog.dirs=/data\n\
-             listeners=PLAINTEXT://n{id}:9092,CONTROLLER://n{id}:9093\n\
+            "process.roles={roles}\nnode.id={id}\nlog.dirs=/data\nlisteners={listeners}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              controller.quorum.voters={}\n",
