@@ -19,6 +19,8 @@ mod raft;
 mod snapshot;
 mod status;
 mod store;
+#[cfg(test)]
+mod testbed;
 mod transport;
 mod voters;
 

@@ -13,6 +13,8 @@ mod controllers;
 mod exchange;
 mod follow;
 mod replica;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -160,7 +160,7 @@ impl State {
     fn last_id(&self) -> Option<LogId> {
         let map = &self.log.map;
         if map.next_index() <= self.first_visible() {
-            return self.purged.clone();
+            return self.purged;
         }
         let slot = map.last()?;
         Some(crate::raft::types::log_id(slot.epoch, map.next_index() - 1))

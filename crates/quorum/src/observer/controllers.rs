@@ -21,6 +21,8 @@ pub(super) struct Controllers {
     next: usize,
     leader: Option<NodeId>,
     epoch: LeaderEpoch,
+    /// The leader, where it was said to be, did not help.
+    astray: bool,
 }
 
 impl Controllers {
@@ -43,7 +45,7 @@ impl Controllers {
             response_bytes_max: RESPONSE_BYTES_MAX,
         };
         let (network, epoch) = (options.network.clone(), LeaderEpoch::new(0));
-        Self { network, options: connect, bootstrap, known, next: 0, leader: None, epoch }
+        Self { network, options: connect, bootstrap, known, next: 0, leader: None, epoch, astray: false }
     }
 
     /// The leader and its epoch, as far as this node was told.
@@ -54,8 +56,14 @@ impl Controllers {
     /// Somebody said who leads. An older epoch is no news.
     pub(super) fn note_leader(&mut self, leader: Option<NodeId>, epoch: LeaderEpoch) {
         if epoch > self.epoch || (epoch == self.epoch && leader.is_some()) {
+            self.astray &= (self.leader, self.epoch) == (leader, epoch);
             (self.leader, self.epoch) = (leader, epoch);
         }
+    }
+
+    /// Whether the leader can be asked, or another controller must be.
+    pub(super) fn can_ask_leader(&self) -> bool {
+        !self.astray && self.leader.is_some_and(|leader| self.known.contains_key(&leader))
     }
 
     /// Somebody said where a controller listens.
@@ -65,13 +73,13 @@ impl Controllers {
 
     /// Whoever was asked last did not help: ask another.
     pub(super) fn give_up(&mut self) {
-        self.leader = None;
+        self.astray = true;
         self.next = self.next.wrapping_add(1);
     }
 
     /// Dials the leader, or whoever's turn it is.
     pub(super) async fn dial(&self) -> Result<Connection, ConnectError> {
-        let leader = self.leader.and_then(|leader| self.known.get(&leader));
+        let leader = self.leader.filter(|_| !self.astray).and_then(|leader| self.known.get(&leader));
         let turn = || self.bootstrap.get(self.next % self.bootstrap.len().max(1));
         let Some((host, port)) = leader.or_else(turn) else {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no controller is configured");

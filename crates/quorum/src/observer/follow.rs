@@ -129,16 +129,15 @@ impl Follower {
         }
         let moved = self.controllers.led() != before;
         outcome.map_err(|error| {
-            // Whoever was asked may be the leader of the epoch it named; all other errors call for another.
-            let asks_again = moved
-                && matches!(
-                    error,
-                    ExchangeError::Code(ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower)
-                );
-            if !asks_again {
-                self.controllers.give_up();
+            match error {
+                // The one that was asked may itself lead the epoch that it named.
+                ExchangeError::Code(ErrorCode::FencedLeaderEpoch) if moved => {}
+                _ if moved && self.controllers.can_ask_leader() => self.connection = None,
+                _ => {
+                    self.controllers.give_up();
+                    self.connection = None;
+                }
             }
-            self.connection = None;
             Trouble::Controller(error.to_string())
         })
     }

@@ -145,10 +145,10 @@ impl Replica {
         let (batch, length) = decode_batch(bytes, self.applied)?;
         let at = self.log.map.index_of(self.applied).map(|index| (batch.epoch, index));
         let header = read_batch(bytes, |key, value| {
-            if key.is_some() {
-                if let ControlRecord::KRaftVoters(record) = decode_control(key, value)? {
-                    self.voters = Some((voters_from(record)?, at));
-                }
+            if key.is_some()
+                && let ControlRecord::KRaftVoters(record) = decode_control(key, value)?
+            {
+                self.voters = Some((voters_from(record)?, at));
             }
             Ok(())
         });

@@ -48,14 +48,16 @@ async fn start(options: QuorumOptions, machine: Box<dyn StateMachine>) -> Result
     options.disk.sync_dir(&options.log_dir).map_err(io)?;
     let directory = Directory::open(options.disk.clone(), &dir, options.blocking, true).map_err(io)?;
     let directory = Arc::new(directory);
-    let first = first_voters(&options, &dir)?;
     let store = open_store(&options, &dir, &directory)?;
     let peers = Arc::new(peers(&options));
     let level = Arc::new(Level::default());
     let (machine, applied) =
         Machine::new(machine, store.clone(), directory.clone(), peers.clone(), level.clone());
     let raft = start_raft(&options, &peers, &store, machine).await?;
-    initialize(&raft, options.node, first).await?;
+    if let Err(error) = agree_on_voters(&options, &dir, &raft, &store, &peers).await {
+        drop(raft.shutdown().await);
+        return Err(error);
+    }
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (status, watched) = watch::channel(QuorumStatus::default());
     let (led, leader) = watch::channel(None);
@@ -154,9 +156,26 @@ fn peers(options: &QuorumOptions) -> Peers {
     })
 }
 
+/// Holds config, formatted files and log against each other; in an empty log, writes who votes.
+async fn agree_on_voters(
+    options: &QuorumOptions,
+    dir: &Path,
+    raft: &Raft,
+    store: &Store,
+    peers: &Peers,
+) -> Result<(), OpenError> {
+    let logged = logged_voters(raft).await?;
+    if logged.0.is_empty() {
+        return initialize(raft, options.node, first_voters(options, dir)?).await;
+    }
+    check_logged(options, &logged)?;
+    store.note_voters(logged.0.keys().copied().collect());
+    peers.set_voters(logged);
+    Ok(())
+}
+
 /// Who votes as long as the log does not say; `None` for a controller that waits to be added.
 fn first_voters(options: &QuorumOptions, dir: &Path) -> Result<Option<Voters>, OpenError> {
-    let (node, got) = (options.node, options.directory);
     let voters = match &options.voters {
         // Only the ids: every voter must write the same first entry, and configs may spell one address in
         // several ways. They are dialled by the config.
@@ -167,12 +186,31 @@ fn first_voters(options: &QuorumOptions, dir: &Path) -> Result<Option<Voters>, O
             .map_err(|error| OpenError::Log { dir: dir.to_owned(), cause: error.to_string() })?,
     };
     let Some(voters) = voters else { return Ok(None) };
-    match voters.0.get(&node) {
-        None => Err(OpenError::NotAVoter { node, voters }),
-        Some(voter) if !voter.directory.is_zero() && voter.directory != got => {
-            Err(OpenError::Directory { node, expected: voter.directory, got })
+    check_mine(options, &voters)?;
+    Ok(Some(voters))
+}
+
+/// Whether this node is the one that the voters mean.
+fn check_mine(options: &QuorumOptions, voters: &Voters) -> Result<(), OpenError> {
+    let (node, got) = (options.node, options.directory);
+    match voters.0.get(&node).map(|voter| voter.directory) {
+        None => Err(OpenError::NotAVoter { node, voters: voters.clone() }),
+        Some(expected) if !expected.is_zero() && expected != got => {
+            Err(OpenError::Directory { node, expected, got })
         }
-        Some(_) => Ok(Some(voters)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether config and directory agree with the voters that the log names.
+fn check_logged(options: &QuorumOptions, logged: &Voters) -> Result<(), OpenError> {
+    match &options.voters {
+        VoterSource::Static(configured) if !logged.0.keys().eq(configured.0.keys()) => {
+            Err(OpenError::Voters { configured: configured.clone(), logged: logged.clone() })
+        }
+        // One that was removed stays and follows; one with another directory lost its log.
+        _ if !logged.0.contains_key(&options.node) => Ok(()),
+        _ => check_mine(options, logged),
     }
 }
 
@@ -187,23 +225,14 @@ async fn start_raft(
     let factory = PeerFactory(peers.clone());
     let id = VoterId::from(options.node);
     let raft = Raft::new(id, config, factory, store.clone(), machine).await;
-    let raft = raft.map_err(|error| failed(error.to_string()))?;
-    // What the log's tail says counts before it is applied.
-    let logged = raft
-        .with_raft_state(|state| state.membership_state.effective().membership().clone())
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    let logged = voters_of(&logged);
-    if let VoterSource::Static(configured) = &options.voters {
-        if !logged.0.is_empty() && !logged.0.keys().eq(configured.0.keys()) {
-            return Err(OpenError::Voters { configured: configured.clone(), logged });
-        }
-    }
-    if !logged.0.is_empty() {
-        store.note_voters(logged.0.keys().copied().collect());
-        peers.set_voters(logged);
-    }
-    Ok(raft)
+    raft.map_err(|error| failed(error.to_string()))
+}
+
+/// The voters by the log's tail, which count before they are applied.
+async fn logged_voters(raft: &Raft) -> Result<Voters, OpenError> {
+    let effective =
+        raft.with_raft_state(|state| state.membership_state.effective().membership().clone()).await;
+    effective.map(|membership| voters_of(&membership)).map_err(|error| OpenError::Raft(error.to_string()))
 }
 
 /// Writes the first entry of an empty log: who votes. Each of them writes the same.

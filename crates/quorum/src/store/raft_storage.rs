@@ -88,17 +88,29 @@ impl RaftLogStorage<Types> for Store {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         self.barrier().await?;
+        self.lock().refuse_if_poisoned()?;
         let (vote, shared) = (*vote, self.shared.clone());
-        self.on_disk(move |state| {
-            let voted = quorum_state::voted_for(&vote);
-            // The directory of another voter is not known here; Kafka allows it to be zero.
-            let directory = if voted == shared.node { shared.directory } else { Default::default() };
-            quorum_state::write(shared.disk.as_ref(), &shared.dir, &vote, directory)
-                .map_err(io::Error::other)?;
-            state.vote = Some(vote);
-            Ok(())
-        })
-        .await
+        let voted = quorum_state::voted_for(&vote);
+        // The directory of another voter is not known here; Kafka allows it to be zero.
+        let directory = if voted == shared.node { shared.directory } else { Default::default() };
+        // Without the lock, which everything on the quorum's thread needs.
+        let written = self
+            .shared
+            .blocking
+            .run(move || quorum_state::write(shared.disk.as_ref(), &shared.dir, &vote, directory))
+            .await
+            .map_err(io::Error::other);
+        let mut state = self.lock();
+        match written {
+            Ok(()) => {
+                state.vote = Some(vote);
+                Ok(())
+            }
+            Err(error) => {
+                state.poison(&error);
+                Err(error)
+            }
+        }
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>

@@ -134,7 +134,7 @@ fn append_message(peers: &Peers, target: NodeId, request: &AppendEntriesRequest<
         route: Some(peers.route_to(target)),
         vote: Some(to_vote(&request.vote)),
         previous: request.prev_log_id.as_ref().map(to_log_id),
-        batches: batches.into(),
+        batches,
         committed: request.leader_commit.as_ref().map(to_log_id),
     };
     message.encode_to_vec()
@@ -268,7 +268,7 @@ impl Peer {
                 epoch: file.id.epoch.get(),
                 size: file.size,
                 position,
-                bytes: bytes.clone().into(),
+                bytes: bytes.clone(),
             };
             position += bytes.len() as u64;
             let response: wire_messages::SnapshotResponse =

@@ -119,7 +119,7 @@ impl Server {
     async fn install(&self, body: Bytes) -> Result<messages::SnapshotResponse, ServeError> {
         let message = decode::<messages::SnapshotRequest>(body)?;
         let from = self.peers.check(message.route.as_ref())?;
-        let vote = from_vote(message.vote.clone())?;
+        let vote = from_vote(message.vote)?;
         let Some(snapshot) = self.receiving.take(from, &message).await? else {
             return Ok(messages::SnapshotResponse::default());
         };
