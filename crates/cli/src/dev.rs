@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn nothing_need_be_configured() {
-        let config = configure(0, Path::new("/data")).ok().expect("a sound configuration");
+        let config = configure(0, Path::new("/data")).expect("a sound configuration");
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         assert_eq!(config.log_dirs, [Path::new("/data")]);
         assert!(config.listeners.iter().all(|listener| listener.port != 0));

@@ -50,8 +50,7 @@ impl Failure {
     /// Says it on stderr.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            // Nobody is left to hear about a closed stderr.
-            let _ = writeln!(std::io::stderr(), "{}", self.message);
+            note(&self.message);
         }
         self.exit_code()
     }
@@ -71,4 +70,10 @@ pub fn say(text: impl fmt::Display) -> Outcome {
         Err(error) => Err(Failure::refused(format!("cannot write the output: {error}; is the disk full?"))),
         Ok(()) => Ok(()),
     }
+}
+
+/// A line on stderr that fails nothing.
+pub fn note(text: impl fmt::Display) {
+    // Nobody is left to hear about a closed stderr.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

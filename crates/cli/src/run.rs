@@ -3,6 +3,7 @@
 //! One line on stdout when it serves, everything else on stderr. The first SIGTERM or
 //! SIGINT stops it in order, the second at once.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use broker::{Node, NodeOptions};
@@ -10,7 +11,7 @@ use config::NodeConfig;
 use log::disk::RealDisk;
 use net::{SystemClock, TcpNetwork};
 use quorum::Blocking;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Failure, Outcome, say};
@@ -39,14 +40,15 @@ fn init_log() -> Outcome {
             "cannot read KASTLE_LOG={text}: {error}; write for example KASTLE_LOG=info"
         ))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    log.with_ansi(colours).init();
     Ok(())
 }
 
 async fn run_node(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcome {
-    let handler = |kind| signal(kind).map_err(|error| refuse(format!("the signal handler: {error}")));
-    let mut terminate = handler(SignalKind::terminate())?;
-    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| refuse(format!("the random source: {error}")))?;
     let options = NodeOptions {
@@ -58,41 +60,41 @@ async fn run_node(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) ->
         blocking: Blocking::Threads,
     };
     let node = Node::start(options).await.map_err(refuse)?;
-    let mut told = std::pin::pin!(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    });
-    let ready = tokio::select! {
-        ready = node.ready() => Some(ready),
-        () = &mut told => None,
-    };
-    let outcome = match ready {
-        None => Ok(()),
-        Some(Err(failure)) => Err(refuse(failure)),
-        Some(Ok(())) => {
-            say(greeting(&node))?;
-            tokio::select! {
-                failure = node.failed() => Err(refuse(failure)),
-                () = &mut told => Ok(()),
-            }
-        }
+    let outcome = tokio::select! {
+        outcome = serve(&node, greeting) => outcome,
+        () = signals.next() => Ok(()),
     };
     tokio::select! {
         () = node.stop() => outcome,
         // Whoever asks a second time means now; the logs recover at the next start.
-        _ = async { tokio::select! { _ = signal_again(SignalKind::terminate()) => {}, _ = signal_again(SignalKind::interrupt()) => {} } } => outcome,
+        () = signals.next() => outcome,
     }
 }
 
-/// Returns at the next signal of that kind.
-async fn signal_again(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
+/// Greets when the node serves and returns when it fails.
+async fn serve(node: &Node, greeting: impl FnOnce(&Node) -> String) -> Outcome {
+    node.ready().await.map_err(refuse)?;
+    say(greeting(node))?;
+    Err(refuse(node.failed().await))
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Outcome<Self> {
+        let listen = |kind| signal(kind).map_err(|error| refuse(format!("the signal handler: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        Err(_) => std::future::pending().await,
     }
 }
 

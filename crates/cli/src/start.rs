@@ -50,8 +50,8 @@ fn check_formatted(config: &NodeConfig, arguments: &Arguments) -> Outcome {
     };
     let again = if cluster.is_some() { " --ignore-formatted" } else { "" };
     Err(Failure::refused(format!(
-        "cannot start the node: not formatted: {} is missing; run: kastle storage format -t {id} -c {}{voters}{again}",
-        missing.join(" and "),
+        "cannot start the node: not formatted, there is no {}; run: kastle storage format -t {id} -c {}{voters}{again}",
+        missing.join(" and no "),
         arguments.file.display()
     )))
 }

@@ -153,7 +153,7 @@ mod tests {
         let batch = BatchRef::parse(&bytes).expect("whole");
         let records = batch.records(1_000).expect("uncompressed");
         let record = records.iter().next().expect("one").expect("sound");
-        let format = Format::parse(pattern, json).ok().expect("a sound pattern");
+        let format = Format::parse(pattern, json).expect("a sound pattern");
         let mut out = Vec::new();
         format.write("t", 3, &record, &mut out).expect("memory");
         assert_eq!(String::from_utf8_lossy(&out), expected);

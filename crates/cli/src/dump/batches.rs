@@ -1,7 +1,7 @@
 //! Record batches of a segment or snapshot, streamed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use proto::control::ControlRecord;
@@ -59,7 +59,7 @@ fn read_batch(file: &mut impl Read, position: u64, buffer: &mut Vec<u8>) -> Resu
         )));
     }
     let rest = header.size_bytes - HEADER_BYTES;
-    let read = file.take(rest as u64).read_to_end(buffer).map_err(io::Error::from)?;
+    let read = file.take(rest as u64).read_to_end(buffer)?;
     if read < rest {
         return Err(damage(format!(
             "a batch of {} bytes is cut off after {}",

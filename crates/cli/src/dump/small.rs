@@ -29,7 +29,7 @@ pub fn producers<W: Write>(path: &Path, out: &mut Out<W>) -> Result<(), Stop> {
         let (text, object) = producer(entry);
         out.item(2, &text, &object)?;
     }
-    let found = crc32c(&bytes[6..]);
+    let found = crc32c::crc32c(&bytes[6..]);
     if crc != found {
         return Err(Stop::Damage(format!("its CRC is {crc:08x}, its bytes give {found:08x}")));
     }
@@ -55,13 +55,6 @@ fn producer(entry: &[u8]) -> (String, serde_json::Value) {
         "transactionStartOffset": transaction,
     });
     (text, object)
-}
-
-/// The bytes' CRC-32C, bit by bit: a dump reads one small file, and the fast one lives below `wire`.
-fn crc32c(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 /// A text file as it is.

@@ -31,7 +31,10 @@ fn check(name: &str, bytes: &[u8], expected: &[&str]) {
     }
 }
 
-fn batch(codec: Codec, records: &[(Option<&[u8]>, Option<&[u8]>)]) -> Vec<u8> {
+/// Key and value.
+type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn batch(codec: Codec, records: &[Pair<'_>]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Offset::new(7), LeaderEpoch::new(3)).codec(codec, None);
     for (key, value) in records {
         builder.push(&NewRecord {

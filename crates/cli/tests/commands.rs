@@ -1,0 +1,254 @@
+//! The binary as an operator meets it: what it prints, and with which status it ends.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const KASTLE: &str = env!("CARGO_BIN_EXE_kastle");
+
+fn run(dir: &Path, arguments: &str, input: &str) -> Output {
+    let mut child = Command::new(KASTLE)
+        .args(arguments.split_whitespace())
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // A command that ends early closes its stdin; that is its good right.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+/// Runs a command; `status` is how it ends, each of `parts` is in its output.
+fn check(dir: &Path, arguments: &str, status: i32, parts: &[&str]) -> String {
+    check_with(dir, arguments, "", status, parts)
+}
+
+fn check_with(dir: &Path, arguments: &str, input: &str, status: i32, parts: &[&str]) -> String {
+    let output = run(dir, arguments, input);
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert_eq!(output.status.code(), Some(status), "kastle {arguments}\n{text}");
+    for part in parts {
+        assert!(text.contains(part), "kastle {arguments}\nmissing: {part}\nin: {text}");
+    }
+    text
+}
+
+/// A directory with a `server.properties` of a combined node on ports of its own.
+fn node_files(extra: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let port = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("bound").port()
+    };
+    let (client, controller, data) = (port(), port(), dir.path().join("data"));
+    let text = format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\nlog.dirs={}\n{extra}",
+        data.display()
+    );
+    std::fs::write(dir.path().join("server.properties"), text).expect("writable");
+    dir
+}
+
+const ID: &str = "JEXY6aqzQY-32P5TStzaFg";
+
+#[test]
+fn storage_formats_once_and_says_what_is_there() {
+    let dir = node_files("");
+    let at = dir.path();
+    check(at, "storage info -c server.properties", 1, &["Found problem:", "data does not exist"]);
+    check(
+        at,
+        &format!("storage format -t {ID} -c server.properties"),
+        1,
+        &["--standalone", "--no-initial-controllers"],
+    );
+    check(
+        at,
+        "storage format -t nonsense -c server.properties -s",
+        1,
+        &["--cluster-id nonsense", "random-uuid"],
+    );
+    check(
+        at,
+        &format!("storage format -t {ID} -c server.properties -s -r 9.9"),
+        1,
+        &["Unknown metadata.version '9.9'"],
+    );
+    check(at, &format!("storage format -t {ID} -c server.properties -s -N"), 1, &["cannot be used with"]);
+    assert!(!at.join("data").exists(), "refusals leave nothing behind");
+    let format = format!("storage format -t {ID} -c server.properties -s");
+    check(at, &format, 0, &["Formatting dynamic metadata voter directory", "with metadata.version 4.3-IV0."]);
+    check(at, &format, 1, &["is already formatted. Use --ignore-formatted"]);
+    check(
+        at,
+        &format!("{format} --ignore-formatted"),
+        0,
+        &["All of the log directories are already formatted."],
+    );
+    check(at, "storage info -c server.properties", 0, &["Found log directory:", &format!("cluster.id={ID}")]);
+    check(at, "storage", 1, &[]);
+    let example = format.replace(ID, "MkU3OEVBNTcwNTJENDM2Qk");
+    check(
+        at,
+        &example,
+        1,
+        &["MkU3OEVBNTcwNTJENDM2Qk is written as MkU3OEVBNTcwNTJENDM2Qg", "Invalid cluster.id in"],
+    );
+    check(
+        at,
+        "log dump data/bootstrap.checkpoint data/meta.properties",
+        0,
+        &["FeatureLevelRecord", "node.id=1"],
+    );
+    check(at, "log dump data/nothing.log", 1, &["cannot dump data/nothing.log"]);
+}
+
+#[test]
+fn a_random_uuid_is_a_cluster_id() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let id = check(dir.path(), "storage random-uuid", 0, &[]);
+    assert_eq!(id.trim().len(), 22);
+}
+
+#[test]
+fn what_is_typed_wrong_ends_with_2_and_an_absent_cluster_with_3() {
+    let dir = node_files("num.partitions=x\nnum.partition=3\n");
+    let at = dir.path();
+    check(at, "nonsense", 2, &["nonsense"]);
+    check(at, "start missing.properties", 2, &["cannot start the node: missing.properties"]);
+    check(
+        at,
+        "start server.properties",
+        2,
+        &["server.properties:7: num.partitions=x", "Not a number of type INT"],
+    );
+    check(at, "topics list -b nowhere", 2, &["nowhere", "localhost:9092"]);
+    check(at, "topics alter t", 2, &["--partitions, --set or --unset"]);
+    check(at, "consume t --format %q", 2, &["%q"]);
+    check(at, "produce t -f missing.txt", 2, &["missing.txt"]);
+    check(at, "topics list -b 127.0.0.1:1", 3, &["cannot reach the cluster", "is it running"]);
+    check(at, "--help", 0, &["storage", "start", "dev"]);
+}
+
+#[test]
+fn an_unformatted_directory_names_the_command_that_helps() {
+    let dir = node_files("");
+    let text = check(dir.path(), "start server.properties", 1, &["not formatted, there is no"]);
+    let (_, command) = text.trim().split_once("run: kastle ").expect("it names a command");
+    let command = command.replace("$(kastle storage random-uuid)", ID);
+    check(dir.path(), &command, 0, &["Formatting"]);
+}
+
+/// A node that runs; killed when dropped, should a test fail.
+struct Running {
+    child: Child,
+    greeting: String,
+}
+
+impl Running {
+    fn start(dir: &Path, arguments: &str) -> Self {
+        let mut child = Command::new(KASTLE)
+            .args(arguments.split_whitespace())
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .env("KASTLE_LOG", "error")
+            .spawn()
+            .expect("the binary runs");
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut greeting).expect("a line");
+        Self { child, greeting: greeting.trim().to_owned() }
+    }
+
+    /// The address in the greeting.
+    fn address(&self) -> &str {
+        self.greeting
+            .split([' ', ','])
+            .find(|word| word.contains(':') && word.chars().last().is_some_and(|last| last.is_ascii_digit()))
+            .expect("an address")
+    }
+
+    /// Stops it with a signal; it must end well.
+    fn stop(mut self, signal: &str) {
+        let id = self.child.id().to_string();
+        Command::new("kill").args([signal, &id]).status().expect("kill runs");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "after {signal}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_node_for_development_creates_shows_changes_and_deletes_topics() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = dir.path();
+    let node = Running::start(at, "dev --port 0 --data data");
+    assert!(node.greeting.starts_with("kastle serves at localhost:"), "{}", node.greeting);
+    let on = |command: &str| format!("{command} -b {}", node.address());
+    check(at, &on("topics create t -p 3 -c retention.ms=1000"), 0, &["created t"]);
+    check(at, &on("topics create t"), 1, &["cannot create t:", "--if-not-exists"]);
+    check(at, &on("topics create t --if-not-exists"), 0, &[]);
+    check(at, &on("topics create u -c nope=1"), 1, &["Unknown topic config name: nope", "INVALID_CONFIG"]);
+    check(at, &on("topics create u -r 5"), 1, &["INVALID_REPLICATION_FACTOR"]);
+    check(at, &on("topics list"), 0, &["t\n"]);
+    check(at, &on("topics describe t"), 0, &["partitions 3", "retention.ms=1000", "LEADER"]);
+    check(at, &on("topics alter t -p 4 --set segment.ms=5000 --unset retention.ms"), 0, &["altered t"]);
+    let json = check(at, &on("topics describe t --json"), 0, &[]);
+    let described: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(described[0]["partitions"].as_array().map(Vec::len), Some(4));
+    assert_eq!(described[0]["configs"]["segment.ms"], "5000");
+    assert_eq!(described[0]["configs"].get("retention.ms"), None);
+    check(at, &on("topics alter t --set retention.ms=x"), 1, &["Not a number of type LONG"]);
+    check(at, &on("quorum describe"), 0, &["leader 1", "ROLE"]);
+    let quorum = check(at, &on("quorum describe --json"), 0, &[]);
+    assert!(serde_json::from_str::<serde_json::Value>(&quorum).is_ok_and(|quorum| quorum["leader"] == 1));
+    check(at, &on("topics delete t"), 0, &["deleted t"]);
+    check(at, &on("topics delete t"), 1, &["UNKNOWN_TOPIC_OR_PARTITION"]);
+    check(at, &on("consume t -e"), 1, &["cannot find the topic t"]);
+    node.stop("-TERM");
+    check(
+        at,
+        "log dump data/__cluster_metadata-0/00000000000000000000.log",
+        0,
+        &["TopicRecord", "\"name\":\"t\""],
+    );
+}
+
+#[test]
+fn what_is_produced_is_consumed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = dir.path();
+    let node = Running::start(at, "dev --port 0 --data data");
+    let on = |command: &str| format!("{command} -b {}", node.address());
+    let lines: String = (0..1_000).map(|number| format!("{number}\n")).collect();
+    check_with(at, &on("produce t"), &lines, 0, &["1000 records acknowledged"]);
+    let read = run(at, &on("consume t --from-beginning -e"), "");
+    assert_eq!(String::from_utf8_lossy(&read.stdout), lines);
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let produce = on(&format!("produce t -z {codec} -k : -H h=v --null NULL --timestamp 1000"));
+        check_with(at, &produce, "k:NULL\n", 0, &["1 records acknowledged"]);
+        let shown = check(at, &on("consume t --offset -1 -e --json"), 0, &[]);
+        let record: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!((&record["key"], &record["timestamp"]), (&"k".into(), &1_000.into()), "{codec}");
+        assert!(record["value"].is_null());
+        assert_eq!(record["headers"][0]["key"], "h");
+    }
+    check(at, &on("consume t --from-beginning -n 1 --format %p@%o=%v\\n"), 0, &["0@0=0\n"]);
+    check(at, &on("produce t -p 7"), 1, &["cannot write to partition 7"]);
+    check(at, &on("consume t -p 7 -e"), 1, &["cannot read partition 7"]);
+    node.stop("-INT");
+    check(at, "log dump data/t-0/00000000000000000000.log", 0, &["value=\"999\"", "codec=zstd"]);
+}
