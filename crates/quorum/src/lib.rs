@@ -37,3 +37,6 @@ pub use snapshot::SnapshotId;
 pub use status::QuorumStatus;
 
 pub use voters::{Endpoint, Voter, Voters, VotersError};
+
+/// A log filter's part that every node wants: the Raft library tells each message at `info`.
+pub const LOG_FILTER: &str = "openraft=warn";

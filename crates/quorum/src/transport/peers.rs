@@ -187,3 +187,56 @@ impl Peers {
 fn uuid(bytes: &[u8]) -> Option<model::Uuid> {
     bytes.try_into().ok().map(model::Uuid::from_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use model::{NodeId, Uuid};
+    use net::SystemClock;
+    use net::pipe::PipeNetwork;
+
+    use super::{Peers, PeersOptions};
+    use crate::voters::Voters;
+
+    /// Node `id` with its metadata in directory `directory`, in a cluster of two formatted voters.
+    fn node(id: i32, directory: u128, cluster: u128) -> Peers {
+        let text = format!("1@a:1:{},2@b:1:{}", Uuid::from_u128(501), Uuid::from_u128(502));
+        let peers = Peers::new(PeersOptions {
+            node: NodeId::new(id),
+            directory: Uuid::from_u128(directory),
+            cluster: Uuid::from_u128(cluster),
+            listener: "C".to_owned(),
+            network: Arc::new(PipeNetwork::new().host("n")),
+            clock: Arc::new(SystemClock::new()),
+            timeout: Duration::from_secs(1),
+            configured: None,
+        });
+        peers.set_voters(Voters::parse_initial(&text, "C").expect("well formed"));
+        peers
+    }
+
+    fn check(asker: &Peers, to: i32, asked: &Peers, outcome: &str) {
+        let route = asker.route_to(NodeId::new(to));
+        let answer = asked.check(Some(&route));
+        let text = answer.map_or_else(|error| error.to_string(), |from| format!("from {from}"));
+        assert!(text.contains(outcome), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_is_for_someone_else_is_refused_with_the_reason() {
+        check(&node(1, 501, 7), 2, &node(2, 502, 7), "from 1");
+        check(
+            &node(1, 501, 8),
+            2,
+            &node(2, 502, 7),
+            "of cluster AAAAAAAAAAAAAAAAAAAABw, the request of cluster",
+        );
+        check(&node(1, 501, 7), 1, &node(2, 502, 7), "this is node 2, the request is for node 1");
+        check(&node(2, 502, 7), 2, &node(2, 502, 7), "two processes are configured as node 2");
+        check(&node(1, 999, 7), 2, &node(2, 502, 7), "its disk was replaced; a voter that lost its log");
+        check(&node(1, 501, 7), 2, &node(2, 999, 7), "node 2 has directory");
+        assert!(node(2, 502, 7).check(None).is_err());
+    }
+}
