@@ -8,6 +8,7 @@ use wire::messages::create_partitions_request::CreatePartitionsTopic;
 use wire::messages::create_partitions_response::CreatePartitionsTopicResult;
 use wire::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
+use crate::chance::Chance;
 use crate::create_topics::repeated;
 use crate::decision::{Decision, Refusal};
 use crate::topics::{
@@ -72,7 +73,7 @@ impl CreatePartitionsError {
 
 /// Adds the partitions that can be added.
 pub fn decide(view: &View<'_>, request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
-    let mut chance = fastrand::Rng::with_seed(view.seed);
+    let mut chance = Chance::new(view.seed);
     let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut answered = BTreeSet::new();
     let mut records: Vec<MetadataRecord> = Vec::new();
@@ -84,7 +85,7 @@ pub fn decide(view: &View<'_>, request: &CreatePartitionsRequest) -> Decision<Cr
         let added = if repeated.contains(topic.name.as_str()) {
             Err(CreatePartitionsError::Duplicate)
         } else {
-            add(view, topic, records.len(), chance.u64(..))
+            add(view, topic, records.len(), chance.next_u64())
         };
         let result =
             CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_message(None);

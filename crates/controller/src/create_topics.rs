@@ -15,6 +15,7 @@ use wire::messages::create_topics_request::CreatableTopic;
 use wire::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use wire::messages::{CreateTopicsRequest, CreateTopicsResponse, text, to_wire_uuid};
 
+use crate::chance::Chance;
 use crate::decision::{Decision, Refusal};
 use crate::topics::{
     LayoutError, PARTITIONS_PER_REQUEST_MAX, check_manual, index, new_partition, place_automatically,
@@ -105,7 +106,7 @@ struct Laid {
 
 /// Creates what can be created.
 pub fn decide(view: &View<'_>, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
-    let mut chance = fastrand::Rng::with_seed(view.seed);
+    let mut chance = Chance::new(view.seed);
     let too_many = partitions_asked(view, request) > PARTITIONS_PER_REQUEST_MAX;
     let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut answered = BTreeSet::new();
@@ -122,7 +123,7 @@ pub fn decide(view: &View<'_>, request: &CreateTopicsRequest) -> Decision<Create
         } else if repeated.contains(topic.name.as_str()) {
             Err(CreateTopicError::Duplicate)
         } else {
-            lay_out(view, topic, &created, chance.u64(..))
+            lay_out(view, topic, &created, chance.next_u64())
         };
         results.push(match laid {
             Ok((name, laid)) => {
@@ -154,8 +155,8 @@ pub fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     names.filter(|name| !seen.insert(*name)).collect()
 }
 
-fn draw_topic_id(view: &View<'_>, chance: &mut fastrand::Rng) -> TopicId {
-    let draw = || Uuid::from_random(chance.u128(..).to_be_bytes());
+fn draw_topic_id(view: &View<'_>, chance: &mut Chance) -> TopicId {
+    let draw = || Uuid::from_random(chance.next_u128().to_be_bytes());
     // Two draws in 2^122 are one id, and one in 64 begins with '-': both are drawn again.
     let mut free = std::iter::repeat_with(draw).flatten().filter(|id| view.image.topic_by_id(*id).is_none());
     free.next().expect("an endless iterator")
@@ -205,7 +206,7 @@ fn colliding(view: &View<'_>, name: &TopicName, created: &[TopicName]) -> Option
 fn check_configs(topic: &CreatableTopic) -> Result<Overrides, AlterError> {
     let nulls = topic.configs.iter().filter(|config| config.value.is_none());
     if let Some(error) = config::alter::topic_nulls(nulls.map(|config| config.name.as_str())) {
-        return Err(error.into());
+        return Err(error);
     }
     let pairs =
         topic.configs.iter().filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?)));

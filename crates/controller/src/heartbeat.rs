@@ -114,7 +114,8 @@ fn current(broker: &Broker) -> Standing {
 fn next(view: &View<'_>, broker: &Broker, request: &BrokerHeartbeatRequest, caught_up: bool) -> Standing {
     let leads = || view.leads_any(broker.id);
     match current(broker) {
-        Standing::Fenced if request.want_shut_down => Standing::MayStop,
+        // Having begun to stop is for good: only a new registration takes it back.
+        Standing::Fenced if request.want_shut_down || broker.in_controlled_shutdown => Standing::MayStop,
         Standing::Fenced if request.want_fence || !caught_up => Standing::Fenced,
         Standing::Fenced => Standing::Unfenced,
         Standing::Unfenced if request.want_fence && request.want_shut_down => Standing::MayStop,

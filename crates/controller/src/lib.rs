@@ -13,6 +13,7 @@ pub mod alter_configs;
 pub mod alter_partition;
 pub mod assign_replicas_to_dirs;
 pub mod bootstrap;
+mod chance;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod decision;
@@ -24,6 +25,8 @@ pub mod fence;
 pub mod heartbeat;
 pub mod partition_change;
 pub mod placement;
+#[cfg(test)]
+mod random;
 pub mod reassign;
 pub mod register_broker;
 pub mod register_controller;

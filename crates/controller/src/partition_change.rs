@@ -148,6 +148,8 @@ impl<'a> PartitionChange<'a> {
         }
         // Below the minimum nothing more is committed, so whoever was in sync has all that is.
         let mut elr: Vec<NodeId> = self.before.elr.iter().chain(&self.before.isr).copied().collect();
+        // A replica that leaves with this very change is nobody's leader any more.
+        elr.retain(|node| self.replicas.contains(node));
         elr.retain(|node| !self.isr.contains(node) && Some(*node) != self.unclean_shutdown);
         elr.sort_unstable();
         elr.dedup();

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 use model::NodeId;
 
+use crate::chance::Chance;
+
 /// A broker that can hold replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usable {
@@ -112,7 +114,7 @@ pub fn place(
 /// The racks with their brokers in drawn order. Racks with a live broker come first:
 /// they are the ones where a partition can begin.
 fn shuffled_racks(brokers: &[Usable], seed: u64) -> Vec<Rack> {
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut chance = Chance::new(seed);
     let mut order: Vec<&Usable> = brokers.iter().collect();
     chance.shuffle(&mut order);
     let mut racks: BTreeMap<Option<&str>, Rack> = BTreeMap::new();

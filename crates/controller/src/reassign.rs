@@ -164,15 +164,13 @@ fn check_target(
     Ok(())
 }
 
-/// Aims at `target`: replicas that it lacks stay, at the end, until the new ones are in sync.
+/// Aims at `target`: replicas that it lacks stay, at the end, until the new ones are in sync. What an
+/// earlier reassignment was bringing in and this one does not want leaves the same way, for it may lead.
 fn aim(change: &mut PartitionChange<'_>, partition: &Partition, target: Vec<NodeId>) {
-    let before: Vec<NodeId> =
-        partition.replicas.iter().copied().filter(|node| !partition.adding.contains(node)).collect();
-    // What an earlier reassignment was adding and this one does not want goes at once.
-    change.isr.retain(|node| before.contains(node) || target.contains(node));
-    change.removing = before.iter().copied().filter(|node| !target.contains(node)).collect();
+    let is_new = |node: &NodeId| !partition.replicas.contains(node) || partition.adding.contains(node);
+    change.removing = partition.replicas.iter().copied().filter(|node| !target.contains(node)).collect();
     change.removing.sort_unstable();
-    change.adding = target.iter().copied().filter(|node| !before.contains(node)).collect();
+    change.adding = target.iter().copied().filter(is_new).collect();
     change.adding.sort_unstable();
     let leaving = change.removing.clone();
     change.replicas = target.into_iter().chain(leaving).collect();

@@ -1,3 +1,5 @@
+//! Blocks of producer ids, as text.
+
 use proto::metadata::ProducerIdsRecord;
 use wire::messages::{AllocateProducerIdsRequest, BrokerId};
 

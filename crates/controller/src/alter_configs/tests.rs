@@ -1,3 +1,5 @@
+//! Changes of configs and their refusals, as text.
+
 use wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::messages::{AlterConfigsRequest, IncrementalAlterConfigsRequest, alter_configs_request, text};
 

@@ -1,3 +1,5 @@
+//! In-sync sets proposed, taken and refused, as text.
+
 use wire::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use wire::messages::{AlterPartitionRequest, BrokerId, to_wire_uuid};
 

@@ -1,3 +1,5 @@
+//! The first records of clusters, as text.
+
 use metadata::Image;
 use proto::metadata::{FeatureLevelRecord, MetadataRecord};
 

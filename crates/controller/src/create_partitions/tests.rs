@@ -1,3 +1,5 @@
+//! Added partitions and refusals, as text.
+
 use wire::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use wire::messages::{BrokerId, CreatePartitionsRequest, topic};
 

@@ -1,3 +1,5 @@
+//! Topics created and refused, as text.
+
 use wire::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };

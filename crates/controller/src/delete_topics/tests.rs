@@ -1,3 +1,5 @@
+//! Deletions by name and id, as text.
+
 use wire::messages::delete_topics_request::DeleteTopicState;
 use wire::messages::{DeleteTopicsRequest, to_wire_uuid, topic};
 

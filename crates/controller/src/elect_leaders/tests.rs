@@ -1,3 +1,5 @@
+//! Elections asked for and unasked, as text.
+
 use wire::messages::elect_leaders_request::TopicPartitions;
 use wire::messages::{ElectLeadersRequest, topic};
 

@@ -1,3 +1,5 @@
+//! What becomes of partitions when brokers go and come, as text.
+
 use model::NodeId;
 
 use super::{clean_up, fence, unfence};

@@ -1,3 +1,5 @@
+//! Heartbeats and where they move a broker, as text.
+
 use model::{Millis, NodeId};
 use wire::messages::{BrokerHeartbeatRequest, BrokerId, to_wire_uuid};
 
@@ -151,6 +153,7 @@ fn a_broker_that_leads_nothing_stops_at_once() {
         ",
     );
     check("broker 1 fenced", "id=1 stop", "-> caught-up fenced may-stop");
+    check("broker 1 fenced stopping", "id=1", "-> caught-up fenced may-stop");
 }
 
 #[test]

@@ -1,5 +1,10 @@
-//! Every line of `cases.txt` is a partition, a wish, and the record that Kafka 4.3.1's own
-//! PartitionChangeBuilder makes of them (metadata.version 4.0-IV1), drawn at random.
+//! Partitions, wishes, and the records that bring them about, as text.
+//!
+//! The lines of `cases.txt` were drawn at random, and each one's record is the one that Kafka 4.3.1
+//! makes of it at metadata.version 4.0-IV1. Left out are three cases in which this crate means to differ:
+//! a replica that leaves stays eligible nowhere (Kafka remembers it, and might elect it), a partition
+//! that had no leader has no last leader to remember (Kafka writes -1), and an unclean leader recovers
+//! whatever else the change wished.
 
 use std::collections::BTreeMap;
 

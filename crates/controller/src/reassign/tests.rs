@@ -1,3 +1,5 @@
+//! Reassignments begun, cancelled and listed, as text.
+
 use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, ListPartitionReassignmentsRequest, topic,

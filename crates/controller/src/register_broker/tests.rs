@@ -1,3 +1,5 @@
+//! Registrations taken and refused, as text.
+
 use model::{NodeId, Uuid};
 use wire::messages::broker_registration_request::{Feature, Listener};
 use wire::messages::{BrokerId, BrokerRegistrationRequest, text, to_wire_uuid};

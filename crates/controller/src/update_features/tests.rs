@@ -1,3 +1,5 @@
+//! Feature levels raised, lowered and kept, as text.
+
 use wire::messages::update_features_request::FeatureUpdateKey;
 use wire::messages::{UpdateFeaturesRequest, text};
 
