@@ -101,3 +101,58 @@ fn assign(
     let record = change.build(place, |node| view.is_active(node), |node| view.default_dir(node));
     record.map(MetadataRecord::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::messages::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+    use wire::messages::{AssignReplicasToDirsRequest, BrokerId, to_wire_uuid};
+
+    use super::decide;
+    use crate::testing::{assert_lines, cluster, directory, topic_id};
+
+    /// Broker 1 says that `place` lies in `dir`.
+    #[track_caller]
+    fn check(place: &str, dir: i32, outcome: &str) {
+        let mut cluster = cluster(
+            "
+            broker 1 dirs=1,8
+            broker 2
+            t-0 replicas=1,2 isr=1,2 leader=1
+            t-1 replicas=2 isr=2 leader=2
+            ",
+        );
+        let (topic, index) = place.rsplit_once('-').expect("topic-partition");
+        let partition = PartitionData::default().with_partition_index(index.parse().expect("an index"));
+        let topic = TopicData::default()
+            .with_topic_id(to_wire_uuid(topic_id(topic)))
+            .with_partitions(vec![partition]);
+        let directory =
+            DirectoryData::default().with_id(to_wire_uuid(directory(dir))).with_topics(vec![topic]);
+        let request = AssignReplicasToDirsRequest::default()
+            .with_broker_id(BrokerId(1))
+            .with_broker_epoch(101)
+            .with_directories(vec![directory]);
+        let decision = decide(&cluster.view(), &request).expect("the registered run");
+        let (records, response) = cluster.take(decision);
+        let code = response.directories[0].topics[0].partitions[0].error_code;
+        assert_lines(&format!("{records}\n-> {}", model::ErrorCode::from_code(code)), outcome);
+    }
+
+    #[test]
+    fn a_replicas_directory_is_noted_when_it_is_new() {
+        check("t-0", 8, "t-0 directories\n -> NONE");
+        check("t-0", 1, "-> NONE");
+    }
+
+    #[test]
+    fn a_replica_in_a_directory_that_is_not_online_is_lost() {
+        check("t-0", 9, "t-0 directories\n t-0 leader=2 isr=2\n -> NONE");
+    }
+
+    #[test]
+    fn what_the_broker_does_not_hold_is_refused() {
+        check("t-1", 8, "-> NOT_LEADER_OR_FOLLOWER");
+        check("t-7", 8, "-> UNKNOWN_TOPIC_OR_PARTITION");
+        check("u-0", 8, "-> UNKNOWN_TOPIC_ID");
+    }
+}

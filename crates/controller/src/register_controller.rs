@@ -58,3 +58,31 @@ pub fn refuse(error: &TooOld) -> ControllerRegistrationResponse {
         .with_error_code(refusal.code.code())
         .with_error_message(refusal.text())
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::metadata::FeatureLevelRecord;
+    use wire::messages::ControllerRegistrationRequest;
+
+    use super::decide;
+    use crate::testing::cluster;
+
+    #[test]
+    fn a_controller_is_registered_as_it_says() {
+        let mut cluster = cluster("");
+        let request = ControllerRegistrationRequest::default().with_controller_id(7);
+        let decision = decide(&cluster.view(), &request).expect("the level allows it");
+        cluster.take(decision);
+        assert!(cluster.image.controller(model::NodeId::new(7)).is_some());
+    }
+
+    #[test]
+    fn records_of_an_old_level_know_no_controllers() {
+        let mut cluster = cluster("");
+        let old = FeatureLevelRecord { name: "metadata.version".to_owned(), feature_level: 14 };
+        cluster.replay(&[old.into()]);
+        let request = ControllerRegistrationRequest::default().with_controller_id(7);
+        let refused = decide(&cluster.view(), &request).expect_err("too old");
+        assert_eq!(refused.code(), model::ErrorCode::UnsupportedVersion);
+    }
+}

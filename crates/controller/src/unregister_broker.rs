@@ -40,3 +40,28 @@ pub fn refuse(error: &NotRegistered) -> UnregisterBrokerResponse {
         .with_error_code(refusal.code.code())
         .with_error_message(refusal.text())
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::messages::{BrokerId, UnregisterBrokerRequest};
+
+    use super::{decide, refuse};
+    use crate::testing::{assert_lines, cluster};
+
+    #[track_caller]
+    fn check(broker: i32, outcome: &str) {
+        let mut cluster = cluster("broker 1\n broker 2\n t-0 replicas=1,2 isr=1,2 leader=1");
+        let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(broker));
+        let described = match decide(&cluster.view(), &request) {
+            Ok(decision) => cluster.take(decision).0,
+            Err(error) => refuse(&error).error_message.expect("a refusal says why").to_string(),
+        };
+        assert_lines(&described, outcome);
+    }
+
+    #[test]
+    fn a_forgotten_broker_leads_nothing_first() {
+        check(1, "t-0 leader=2 isr=2\n -broker 1");
+        check(9, "Broker ID 9 is not currently registered");
+    }
+}
