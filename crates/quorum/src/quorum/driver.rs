@@ -74,7 +74,11 @@ impl Driver {
                 biased;
                 command = commands.recv() => match command {
                     None | Some(Command::Shutdown) => break,
-                    Some(command) => self.handle(command),
+                    // What it changes is seen when openraft has done it.
+                    Some(command) => {
+                        self.handle(command);
+                        continue;
+                    }
                 },
                 changed = metrics.changed() => if changed.is_err() { break },
                 changed = applied.changed() => if changed.is_err() { break },

@@ -262,3 +262,21 @@ fn power_lost_at_any_step_of_a_life_with_snapshots_loses_nothing_acknowledged() 
         }
     });
 }
+
+#[test]
+fn bytes_that_mean_nothing_get_an_answer_and_harm_nobody() {
+    run(async {
+        let network = PipeNetwork::new();
+        let mut node = Node::new(1, "1@n1:9093", &network);
+        let running = node.start().await;
+        let epoch = until_ready(&running.quorum).await;
+        fastrand::seed(7);
+        for round in 0..2_000 {
+            let key = 20_000 + round % 5;
+            let body: Vec<u8> = (0..fastrand::usize(..200)).map(|_| fastrand::u8(..)).collect();
+            running.quorum.handle_rpc(key, body.into()).await.expect("it runs");
+        }
+        assert!(running.quorum.append(epoch, vec![record(1)]).await.is_ok());
+        node.kill(running).await;
+    });
+}

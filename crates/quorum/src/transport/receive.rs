@@ -30,6 +30,8 @@ pub(crate) enum ReceiveError {
     Overrun { position: u64, got: usize, size: u64 },
     #[error("a snapshot that ends at offset {0}")]
     Id(i64),
+    #[error("a snapshot of epoch {0}")]
+    Epoch(i32),
     #[error("cannot store the snapshot: {0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -68,7 +70,8 @@ impl Receiving {
         }
         let end_offset = Offset::from_wire(message.end_offset).filter(|end| *end > Offset::ZERO);
         let end_offset = end_offset.ok_or(ReceiveError::Id(message.end_offset))?;
-        let id = SnapshotId { end_offset, epoch: LeaderEpoch::new(message.epoch) };
+        let epoch = LeaderEpoch::from_wire(message.epoch).ok_or(ReceiveError::Epoch(message.epoch))?;
+        let id = SnapshotId { end_offset, epoch };
         let Some(whole) = self.write(from, id, message)? else { return Ok(None) };
         let directory = self.directory.clone();
         let checked = self.directory.blocking.run(move || {
