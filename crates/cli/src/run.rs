@@ -21,6 +21,7 @@ const LOG_DEFAULT: &str = "info,openraft=warn";
 
 /// Runs the node that `config` describes; `greeting` makes the line that says it serves.
 pub fn run(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcome {
+    stay_small();
     init_log()?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -31,6 +32,13 @@ pub fn run(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcom
     let outcome = runtime.block_on(run_node(config, greeting));
     runtime.shutdown_background();
     outcome
+}
+
+/// Keeps huge pages out of the heap: an idle node touches a little of many regions, and each touch
+/// would take 2 MiB (59 against 30 MiB resident, measured).
+fn stay_small() {
+    // A kernel without the switch has no huge pages to switch off.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn init_log() -> Outcome {
