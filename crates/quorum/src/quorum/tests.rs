@@ -280,3 +280,57 @@ fn bytes_that_mean_nothing_get_an_answer_and_harm_nobody() {
         node.kill(running).await;
     });
 }
+
+#[test]
+fn a_leader_whose_cable_is_out_is_replaced_and_gives_way_when_it_returns() {
+    run(async {
+        let trio = Trio::start(Tuning::default()).await;
+        let last = trio.append(1).await;
+        trio.settle(last).await;
+        let (old, old_epoch) = trio.leader().await;
+        let network = trio.nodes[old].network.clone();
+        network.cut(&format!("n{}", old + 1));
+        let lost = trio.running[old].as_ref().expect("up").quorum.clone();
+        let waiting = tokio::task::spawn_local(async move { lost.append(old_epoch, vec![record(2)]).await });
+        let others = [(old + 1) % 3, (old + 2) % 3];
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let new = loop {
+            assert!(tokio::time::Instant::now() < deadline, "nobody took over");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let leads = |at: &&usize| {
+                trio.running[**at].as_ref().expect("up").quorum.status().borrow().is_leader_ready
+            };
+            if let Some(new) = others.iter().find(leads) {
+                break *new;
+            }
+        };
+        let quorum = &trio.running[new].as_ref().expect("up").quorum;
+        let epoch = quorum.status().borrow().epoch;
+        assert!(epoch > old_epoch);
+        let last = quorum.append(epoch, vec![record(3)]).await.expect("two of three are a majority");
+        network.heal(&format!("n{}", old + 1));
+        trio.settle(last).await;
+        trio.check_equal(&[1, 3]);
+        let unacknowledged = waiting.await.expect("it ends");
+        assert!(unacknowledged.is_err(), "{unacknowledged:?}");
+    });
+}
+
+#[test]
+fn a_follower_whose_cable_was_out_disturbs_nobody_when_it_returns() {
+    run(async {
+        let trio = Trio::start(Tuning::default()).await;
+        let last = trio.append(1).await;
+        trio.settle(last).await;
+        let (leader, epoch) = trio.leader().await;
+        let away = (leader + 1) % 3;
+        let network = trio.nodes[away].network.clone();
+        network.cut(&format!("n{}", away + 1));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        network.heal(&format!("n{}", away + 1));
+        let last = trio.append(2).await;
+        trio.settle(last).await;
+        assert_eq!(trio.leader().await, (leader, epoch));
+        trio.check_equal(&[1, 2]);
+    });
+}
