@@ -5,6 +5,7 @@
 //! in [`CodecError::TooLarge`] and costs no more than the bound.
 
 mod snappy;
+mod zstandard;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -64,11 +65,7 @@ impl CodecError {
 /// What one codec's own settings are, from the topic's `compression.*.level`.
 pub type Level = Option<i32>;
 
-/// The largest window a zstd frame may ask for, 128 MiB: what level 22 uses, and the reference
-/// decoder's own limit.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 3;
 
 impl Codec {
     /// All of them, in the order of their numbers.
@@ -109,22 +106,18 @@ impl fmt::Display for Codec {
 
 /// Decompresses `input` into at most `output_max` bytes.
 pub fn decompress(codec: Codec, input: &[u8], output_max: usize) -> Result<Vec<u8>, CodecError> {
-    let damaged = |error: io::Error| CodecError::Damaged { codec, reason: error.to_string() };
     match codec {
         Codec::None if input.len() <= output_max => Ok(input.to_vec()),
         Codec::None => Err(CodecError::TooLarge { codec, output_max }),
         Codec::Gzip => read_bounded(codec, flate2::read::MultiGzDecoder::new(input), input.len(), output_max),
         Codec::Snappy => snappy::decompress(input, output_max),
         Codec::Lz4 => read_bounded(codec, lz4_flex::frame::FrameDecoder::new(input), input.len(), output_max),
-        Codec::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(damaged)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
-            read_bounded(codec, decoder, input.len(), output_max)
-        }
+        Codec::Zstd => zstandard::decompress(input, output_max),
     }
 }
 
 /// Compresses `input` and appends it to `out`. `level` is the codec's own; `None` is Kafka's default.
+/// Snappy has no levels, and the LZ4 encoder knows only its fast one: both ignore `level`.
 pub fn compress(codec: Codec, level: Level, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
     let damaged = |error: io::Error| CodecError::Damaged { codec, reason: error.to_string() };
     match codec {
@@ -141,9 +134,7 @@ pub fn compress(codec: Codec, level: Level, input: &[u8], out: &mut Vec<u8>) -> 
             encoder.write_all(input).map_err(damaged)?;
             encoder.finish().map_err(|error| damaged(error.into()))?;
         }
-        Codec::Zstd => {
-            zstd::stream::copy_encode(input, out, level.unwrap_or(ZSTD_LEVEL)).map_err(damaged)?;
-        }
+        Codec::Zstd => zstandard::compress(level, input, out)?,
     }
     Ok(())
 }

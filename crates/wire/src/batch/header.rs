@@ -123,6 +123,20 @@ impl BatchHeader {
     /// Reads the header at the front of `bytes`. The batch's other bytes need not be there;
     /// its CRC is not looked at.
     pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+        let header = Self::read(bytes)?;
+        header.check_counts()?;
+        Ok(header)
+    }
+
+    /// As [`parse`](Self::parse), for a batch that has no place in a log yet: the base offset
+    /// is the leader's to set, so whatever stands there reads as 0.
+    pub fn parse_unplaced(bytes: &[u8]) -> Result<Self, BatchError> {
+        let header = Self { base_offset: Offset::ZERO, ..Self::read(bytes)? };
+        header.check_counts()?;
+        Ok(header)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, BatchError> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(Self::too_short(bytes));
         };
@@ -135,7 +149,7 @@ impl BatchHeader {
         if length < 0 || size_bytes < HEADER_BYTES {
             return Err(BatchError::Length(length));
         }
-        let header = Self {
+        Ok(Self {
             base_offset: Offset::new(i64::from_be_bytes(field(header, 0))),
             size_bytes,
             leader_epoch: LeaderEpoch::new(i32::from_be_bytes(field(header, 12))),
@@ -148,9 +162,7 @@ impl BatchHeader {
             producer_epoch: i16::from_be_bytes(field(header, 51)),
             base_sequence: i32::from_be_bytes(field(header, 53)),
             count: i32::from_be_bytes(field(header, 57)),
-        };
-        header.check_counts()?;
-        Ok(header)
+        })
     }
 
     /// The codec of the records; `None` for a number that means none.

@@ -21,6 +21,14 @@ pub fn stamp(batch: &mut [u8], now: Timestamp) {
     seal(batch);
 }
 
+/// Makes `max_timestamp` the batch's largest timestamp and redoes the CRC: a producer's own claim
+/// may be false, and the time index believes it. `batch` is exactly one whole batch.
+pub fn set_max_timestamp(batch: &mut [u8], max_timestamp: Timestamp) {
+    assert!(batch.len() >= HEADER_BYTES, "only a parsed batch is corrected");
+    batch[35..43].copy_from_slice(&max_timestamp.get().to_be_bytes());
+    seal(batch);
+}
+
 /// Writes the CRC of what it covers. `batch` is exactly one whole batch.
 pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_FROM..]);

@@ -26,6 +26,16 @@ pub enum RecordError {
         /// The record's place in it, from 0.
         index: usize,
     },
+    /// The offsets of a batch's records follow each other, until compaction takes some away.
+    #[error(
+        "record {index} of a batch has offset delta {got}, not {index}: records must be numbered without gaps"
+    )]
+    OffsetDelta {
+        /// The record's place in the batch, from 0.
+        index: i32,
+        /// Its offset delta.
+        got: i32,
+    },
     /// Bytes are left after the last record, or it is missing.
     #[error("the batch at offset {base_offset} does not end with its last record")]
     Count {

@@ -15,7 +15,15 @@ pub struct BatchRef<'a> {
 impl<'a> BatchRef<'a> {
     /// The batch at the front of `bytes`, which may go on behind it.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        let header = BatchHeader::parse(bytes)?;
+        Self::of(BatchHeader::parse(bytes)?, bytes)
+    }
+
+    /// As [`parse`](Self::parse), for a batch that has no place in a log yet: its base offset reads as 0.
+    pub fn parse_unplaced(bytes: &'a [u8]) -> Result<Self, BatchError> {
+        Self::of(BatchHeader::parse_unplaced(bytes)?, bytes)
+    }
+
+    fn of(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
         match bytes.get(..header.size_bytes) {
             Some(bytes) => Ok(Self { header, bytes }),
             None => Err(BatchError::Partial { needed: header.size_bytes, got: bytes.len() }),

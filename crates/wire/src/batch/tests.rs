@@ -3,8 +3,8 @@
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use super::{
-    BatchBuilder, BatchError, BatchRef, Batches, HEADER_BYTES, NewRecord, Producer, Rules, ValidationError,
-    patch, validate,
+    BatchBuilder, BatchError, BatchRef, Batches, HEADER_BYTES, NewRecord, Producer, RecordError, Rules,
+    ValidationError, patch, validate,
 };
 use crate::codec::Codec;
 
@@ -131,7 +131,7 @@ fn every_lie_in_the_header_is_refused_with_kafkas_code() {
         (21, &[0, 2], "CORRUPT_MESSAGE"),
         (21, &[0, 3], "CORRUPT_MESSAGE"),
         (21, &[0, 4], "CORRUPT_MESSAGE"),
-        (21, &[0, 8], "INVALID_RECORD"),
+        (21, &[0, 8], "INVALID_TIMESTAMP"),
         (21, &[0, 16], "INVALID_RECORD"),
         (21, &[0, 32], "INVALID_RECORD"),
         (21, &[0, 64], "INVALID_RECORD"),
@@ -150,6 +150,12 @@ fn every_lie_in_the_header_is_refused_with_kafkas_code() {
         (27, &(-5i64).to_be_bytes(), "INVALID_TIMESTAMP"),
         // Base offset and leader epoch are the leader's to set: whatever stands there is fine.
         (0, &77i64.to_be_bytes(), "NONE"),
+        (0, &(-1i64).to_be_bytes(), "NONE"),
+        (0, &i64::MAX.to_be_bytes(), "NONE"),
+        // A false maximum is corrected; an epoch or sequence without a producer means nothing.
+        (35, &9_999i64.to_be_bytes(), "NONE"),
+        (51, &3i16.to_be_bytes(), "NONE"),
+        (53, &3i32.to_be_bytes(), "NONE"),
         (12, &(-1i32).to_be_bytes(), "NONE"),
     ] {
         check_lie(at, with, answer);
@@ -186,4 +192,80 @@ fn a_batch_above_the_topics_bound_is_too_large() {
     let rules = Rules { batch_bytes_max: 98, ..RULES };
     let error = validate(&batch(Codec::None), &rules).expect_err("one byte more");
     assert_eq!(error.code().name(), "MESSAGE_TOO_LARGE");
+}
+
+#[test]
+fn a_false_maximum_timestamp_is_told_and_corrected_under_a_new_crc() {
+    for codec in Codec::ALL {
+        for lie in [-1, 5, 999, i64::MAX] {
+            let mut bytes = batch(codec);
+            patch::set_max_timestamp(&mut bytes, Timestamp::new(lie));
+            let valid = validate(&bytes, &RULES).expect("not refused, as in Kafka");
+            assert_eq!(
+                (valid.header.max_timestamp, valid.max_timestamp),
+                (Timestamp::new(lie), Timestamp::new(1_000))
+            );
+            patch::set_max_timestamp(&mut bytes, valid.max_timestamp);
+            assert_eq!(bytes, batch(codec), "{codec}");
+        }
+    }
+}
+
+#[test]
+fn a_negative_base_offset_is_the_leaders_to_mend_and_nobody_elses() {
+    let mut bytes = batch(Codec::None);
+    patch::place(&mut bytes, Offset::new(-1), LeaderEpoch::new(0));
+    assert!(validate(&bytes, &RULES).is_ok());
+    assert!(matches!(BatchRef::parse(&bytes), Err(BatchError::Counts { base_offset: -1, .. })));
+}
+
+#[test]
+fn a_record_out_of_its_number_is_named() {
+    let mut bytes = batch(Codec::None);
+    let second = HEADER_BYTES + 1 + usize::from(bytes[HEADER_BYTES] >> 1);
+    bytes[second + 3] = 4;
+    patch::seal(&mut bytes);
+    let error = validate(&bytes, &RULES).expect_err("record 1 says it is record 2");
+    assert_eq!(error, ValidationError::Record(RecordError::OffsetDelta { index: 1, got: 2 }));
+    assert_eq!(error.code().name(), "INVALID_RECORD");
+}
+
+#[test]
+fn a_batch_cut_anywhere_is_refused() {
+    for codec in Codec::ALL {
+        let whole = batch(codec);
+        for cut in 0..whole.len() {
+            let error = validate(&whole[..cut], &RULES).expect_err("cut");
+            assert_eq!(error.code().name(), "CORRUPT_MESSAGE", "{codec} cut at {cut}");
+        }
+    }
+}
+
+/// Written by Kafka 4.3.1's own builder: the records above, and a value of bytes that count to 251.
+#[test]
+fn what_javas_client_writes_is_read_in_every_codec() {
+    for (codec, hex, big) in [
+        (Codec::None, include_str!("golden/java_none.hex"), 300),
+        (Codec::Gzip, include_str!("golden/java_gzip.hex"), 40_000),
+        (Codec::Snappy, include_str!("golden/java_snappy.hex"), 40_000),
+        (Codec::Lz4, include_str!("golden/java_lz4.hex"), 40_000),
+        (Codec::Zstd, include_str!("golden/java_zstd.hex"), 40_000),
+    ] {
+        let bytes: Vec<u8> = (0..hex.trim().len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex"))
+            .collect();
+        let valid = validate(&bytes, &RULES).expect("Kafka wrote it");
+        assert_eq!((valid.header.codec(), valid.header.producer_id), (Some(codec), 5));
+        assert_eq!((valid.max_timestamp, valid.max_timestamp_delta), (Timestamp::new(1_002), 1));
+        let counted: Vec<u8> = (0..big).map(|at| (at % 251) as u8).collect();
+        let last: Fields<'_> = (None, Some(&counted), &[]);
+        let records = BatchRef::parse(&bytes).expect("valid").records(1 << 20).expect("valid");
+        for (record, (key, value, headers)) in records.iter().zip(RECORDS.iter().copied().chain([last])) {
+            let record = record.expect("valid");
+            assert_eq!((record.key, record.value), (key, value), "{codec}");
+            let found: Vec<_> = record.headers.map(|header| (header.key, header.value)).collect();
+            assert_eq!(found, headers, "{codec}");
+        }
+        assert_eq!(records.iter().count(), 4);
+    }
 }

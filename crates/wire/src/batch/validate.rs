@@ -48,6 +48,9 @@ pub enum ValidationError {
     /// What only brokers and the log's own machinery may write.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Only a leader may set the time of an append.
+    #[error("clients are not allowed to set LogAppendTime")]
+    LogAppendTime,
     /// Some records break a rule; the others are fine, but a batch is appended whole or not at all.
     #[error("{message}")]
     Records {
@@ -60,6 +63,9 @@ pub enum ValidationError {
     },
 }
 
+/// What a record without a time has; no bound holds for it.
+const NO_TIMESTAMP: Timestamp = Timestamp::new(-1);
+
 /// As many bad records of a batch are named.
 pub const NAMED_MAX: usize = 100;
 
@@ -70,6 +76,7 @@ impl ValidationError {
             Self::Batch(error) => error.code(),
             Self::Codec(error) => error.code(),
             Self::Record(_) | Self::Forbidden(_) => ErrorCode::InvalidRecord,
+            Self::LogAppendTime => ErrorCode::InvalidTimestamp,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Records { code, .. } => *code,
         }
@@ -81,13 +88,17 @@ impl ValidationError {
 pub struct ValidBatch {
     /// Its header.
     pub header: BatchHeader,
+    /// The largest timestamp of its records. Where the header says otherwise,
+    /// [`patch::set_max_timestamp`](super::patch::set_max_timestamp) corrects it before the append.
+    pub max_timestamp: Timestamp,
     /// The place of the record with the largest timestamp.
     pub max_timestamp_delta: i32,
 }
 
-/// Checks the batch at the front of `bytes`, which may go on behind it.
+/// Checks the batch at the front of `bytes`, which may go on behind it. Its base offset is the
+/// leader's to set: whatever stands there reads as 0.
 pub fn validate(bytes: &[u8], rules: &Rules) -> Result<ValidBatch, ValidationError> {
-    let batch = BatchRef::parse(bytes)?;
+    let batch = BatchRef::parse_unplaced(bytes)?;
     let header = batch.header;
     if header.size_bytes > rules.batch_bytes_max {
         return Err(ValidationError::TooLarge { size: header.size_bytes, allowed: rules.batch_bytes_max });
@@ -114,7 +125,7 @@ fn check_header(header: &BatchHeader) -> Result<(), ValidationError> {
         return forbidden("clients are not allowed to set a delete horizon");
     }
     if header.timestamp_type() == TimestampType::LogAppendTime {
-        return forbidden("clients are not allowed to set LogAppendTime");
+        return Err(ValidationError::LogAppendTime);
     }
     match header.producer() {
         Some(producer) if producer.base_sequence < 0 || producer.epoch.get() < 0 => {
@@ -129,17 +140,19 @@ fn check_records(batch: &BatchRef<'_>, rules: &Rules) -> Result<ValidBatch, Vali
     let records = batch.records(rules.decompressed_bytes_max)?;
     let mut without_key = Vec::new();
     let mut out_of_time = Vec::new();
-    let mut newest = (Timestamp::new(i64::MIN), 0);
+    // A batch whose records all lie before 1970 counts as one without a time, as in Kafka.
+    let mut newest = (NO_TIMESTAMP, 0);
     for (index, record) in (0..).zip(records.iter()) {
         let record = record?;
         if record.offset_delta != index {
-            let base_offset = batch.header.base_offset;
-            return Err(RecordError::Count { base_offset }.into());
+            return Err(RecordError::OffsetDelta { index, got: record.offset_delta }.into());
         }
         if rules.needs_keys && record.key.is_none() && without_key.len() < NAMED_MAX {
             without_key.push(index);
         }
-        let outside = |(from, to)| record.timestamp < from || record.timestamp > to;
+        let outside = |(from, to)| {
+            record.timestamp != NO_TIMESTAMP && (record.timestamp < from || record.timestamp > to)
+        };
         if rules.timestamps.is_some_and(outside) && out_of_time.len() < NAMED_MAX {
             out_of_time.push(index);
         }
@@ -163,5 +176,5 @@ fn check_records(batch: &BatchRef<'_>, rules: &Rules) -> Result<ValidBatch, Vali
             indexes: out_of_time,
         });
     }
-    Ok(ValidBatch { header: batch.header, max_timestamp_delta: newest.1 })
+    Ok(ValidBatch { header: batch.header, max_timestamp: newest.0, max_timestamp_delta: newest.1 })
 }
