@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Failure, Outcome, say};
 
-/// What is logged where `KASTLE_LOG` says nothing.
-const LOG_DEFAULT: &str = "info,openraft=warn";
+/// What is logged where `KASTLE_LOG` says nothing: our own crates, whose names all begin so, and warnings of others.
+const LOG_DEFAULT: &str = "warn,kastle=info";
 
 /// Runs the node that `config` describes; `greeting` makes the line that says it serves.
 pub fn run(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcome {

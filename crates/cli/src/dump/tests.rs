@@ -1,3 +1,5 @@
+//! Every kind of file, sound, damaged and cut off, and what its dump says.
+
 use std::path::{Path, PathBuf};
 
 use model::{LeaderEpoch, Offset, Timestamp};

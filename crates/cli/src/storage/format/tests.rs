@@ -1,3 +1,5 @@
+//! Formatting on a disk in memory: what is written where, and what a failure leaves.
+
 use std::path::{Path, PathBuf};
 
 use broker::identity::MetaProperties;
