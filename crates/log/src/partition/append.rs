@@ -57,6 +57,9 @@ impl Log {
         patch::place(batch, self.end, epoch);
         if rules.log_append_time {
             patch::stamp(batch, now);
+        } else if valid.header.max_timestamp != valid.max_timestamp {
+            // The time index and retention believe the header; its producer may have lied.
+            patch::set_max_timestamp(batch, valid.max_timestamp);
         }
         let header = BatchHeader::parse(batch)?;
         let first = self.end;

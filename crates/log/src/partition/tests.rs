@@ -446,3 +446,17 @@ fn random_use_agrees_with_a_plain_list() {
         }
     }
 }
+
+#[test]
+fn a_producers_false_maximum_timestamp_does_not_reach_the_log() {
+    let disk = MemDisk::default();
+    let mut log = new_log(&disk, 1 << 20);
+    let mut bytes = batch(0, 3);
+    wire::batch::patch::set_max_timestamp(&mut bytes, Timestamp::new(i64::MAX));
+    log.append_as_leader(&mut bytes, LeaderEpoch::new(1), Timestamp::new(0), &RULES).expect("corrected");
+    let stored = log.read(Offset::ZERO, 1 << 20, log.end(), true).expect("in range").expect("a batch");
+    let stored = stored.read().expect("no fault");
+    let stored = Batches::new(&stored).next().expect("one").expect("well formed");
+    stored.check_crc().expect("sealed again");
+    assert_eq!(stored.header.max_timestamp, Timestamp::new(2));
+}
