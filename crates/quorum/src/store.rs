@@ -34,7 +34,7 @@ use net::Clock;
 
 pub(crate) use batch::{BatchError, Stamp, check as check_batch, read as read_batch, total_length};
 pub(crate) use encode::{
-    control_pair, decode_control, encode_control, encode_pairs, encode_records, ids_of, voters_from,
+    control_pair, decode_control, encode_control, encode_pairs, encode_records, ids_of, voters_in,
     voters_records,
 };
 pub(crate) use open::{Anchor, StoreError, StoreOptions, join};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use log::disk::DiskFile;
 use model::{LeaderEpoch, Offset, Timestamp};
-use proto::control::ControlRecord;
 use tokio::task::JoinHandle;
 
 use super::ObserverOptions;
@@ -19,7 +18,7 @@ use crate::raft::machine::decode_batch;
 use crate::raft::types::epoch_of;
 use crate::snapshot::{Directory, Position, SnapshotError, SnapshotFile, SnapshotHead, SnapshotId};
 use crate::store::{
-    Segments, StoreError, check_batch, decode_control, join, read_batch, total_length, voters_from,
+    Segments, StoreError, check_batch, decode_control, join, read_batch, total_length, voters_in,
 };
 use crate::voters::Voters;
 
@@ -146,9 +145,9 @@ impl Replica {
         let at = self.log.map.index_of(self.applied).map(|index| (batch.epoch, index));
         let header = read_batch(bytes, |key, value| {
             if key.is_some()
-                && let ControlRecord::KRaftVoters(record) = decode_control(key, value)?
+                && let Some(voters) = voters_in(decode_control(key, value)?)?
             {
-                self.voters = Some((voters_from(record)?, at));
+                self.voters = Some((voters, at));
             }
             Ok(())
         });

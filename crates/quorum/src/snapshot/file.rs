@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! control  SnapshotHeader { last timestamp, [tag 10000: Raft position] }
-//! control  KRaftVersion, Voters
+//! control  KRaftVersion, Voters (or, of static voters, a LeaderChange without a leader)
 //! data     records ...
 //! control  SnapshotFooter
 //! ```
@@ -22,7 +22,7 @@ use proto::metadata::MetadataRecord;
 use super::SnapshotId;
 use crate::store::{
     BatchError, Scan, ScanEnd, Stamp, control_pair, decode_control, encode_control, encode_pairs,
-    encode_records, read_batch, voters_from, voters_records,
+    encode_records, read_batch, voters_in, voters_records,
 };
 use crate::voters::Voters;
 
@@ -185,9 +185,12 @@ impl Reader {
                     let timestamp = Timestamp::new(header.last_contained_log_timestamp);
                     self.header = Some((timestamp, position_of(value)?));
                 }
-                ControlRecord::KRaftVoters(record) => self.voters = Some(voters_from(record)?),
                 ControlRecord::SnapshotFooter(_) => self.has_footer = true,
-                ControlRecord::KRaftVersion(_) | ControlRecord::LeaderChange(_) => {}
+                other => {
+                    if let Some(voters) = voters_in(other)? {
+                        self.voters = Some(voters);
+                    }
+                }
             }
             Ok(())
         })?;

@@ -4,7 +4,11 @@
 //! |---|---|
 //! | blank | control: LeaderChangeMessage |
 //! | voters | control: KRaftVersionRecord, VotersRecord |
+//! | static voters | control: KRaftVersionRecord, LeaderChangeMessage without a leader |
 //! | records | data: framed values (KIP-631), no keys |
+//!
+//! Kafka dials static voters by its config as long as no VotersRecord tells it otherwise,
+//! and takes ids alone from a LeaderChangeMessage: so it follows a log that names no addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +27,9 @@ use crate::voters::{Endpoint, Voter, Voters};
 /// The highest `kraft.version`: voters are in the log (KIP-853).
 const KRAFT_VERSION_MAX: i16 = 1;
 
+/// The leader of an entry that says who votes, not who leads.
+const NO_LEADER: i32 = -1;
+
 /// The batch of an entry that was proposed here.
 pub(super) fn encode_entry(
     entry: &Entry,
@@ -33,7 +40,7 @@ pub(super) fn encode_entry(
 ) -> io::Result<Bytes> {
     let stamp = Stamp { base_offset, epoch: epoch_of(&entry.id), timestamp: now };
     match &entry.payload {
-        Payload::Blank => Ok(encode_control(&stamp, &[leader_change(node, voters)])),
+        Payload::Blank => Ok(encode_control(&stamp, &[leader_change(Some(node), voters)])),
         Payload::Proposed(proposal) => {
             let stamp = Stamp { timestamp: proposal.timestamp, ..stamp };
             Ok(encode_records(&stamp, &proposal.values))
@@ -60,8 +67,8 @@ pub(super) fn decode_entry(index: u64, bytes: Bytes) -> Result<Entry, BatchError
 fn control_payload(bytes: &[u8]) -> Result<Payload, BatchError> {
     let mut payload = Payload::Blank;
     batch::read(bytes, |key, value| {
-        if let ControlRecord::KRaftVoters(record) = decode_control(key, value)? {
-            payload = Payload::Voters(membership_of(&voters_from(record)?));
+        if let Some(voters) = voters_in(decode_control(key, value)?)? {
+            payload = Payload::Voters(membership_of(&voters));
         }
         Ok(())
     })?;
@@ -97,23 +104,28 @@ pub(crate) fn encode_pairs(stamp: &Stamp, pairs: &[([u8; 4], Vec<u8>)]) -> Bytes
     batch::build(stamp, true, pairs.iter().map(|(key, value)| (Some(key.as_slice()), value.as_slice())))
 }
 
-fn leader_change(node: NodeId, voters: &[NodeId]) -> ControlRecord {
+fn leader_change(leader: Option<NodeId>, voters: &[NodeId]) -> ControlRecord {
     let voter = |id: &NodeId| LeaderChangeVoter { voter_id: id.get(), ..Default::default() };
     ControlRecord::LeaderChange(LeaderChangeMessage {
         version: 0,
-        leader_id: node.get(),
+        leader_id: leader.map_or(NO_LEADER, NodeId::get),
         voters: voters.iter().map(voter).collect(),
         granting_voters: Vec::new(),
     })
 }
 
-/// KRaftVersion and Voters, as they stand in the log and in snapshots.
+/// KRaftVersion and who votes, as they stand in the log and in snapshots.
 pub(crate) fn voters_records(voters: &Voters) -> [ControlRecord; 2] {
     // Static voters have no directory, and that is what `kraft.version` 0 means.
     let is_static = voters.0.values().any(|voter| voter.directory.is_zero());
-    let kraft_version = if is_static { 0 } else { KRAFT_VERSION_MAX };
-    let version = KRaftVersionRecord { version: 0, kraft_version };
-    [ControlRecord::KRaftVersion(version), ControlRecord::KRaftVoters(voters_record(voters))]
+    let version = |kraft_version| KRaftVersionRecord { version: 0, kraft_version };
+    if is_static {
+        let ids: Vec<NodeId> = voters.0.keys().copied().collect();
+        [ControlRecord::KRaftVersion(version(0)), leader_change(None, &ids)]
+    } else {
+        let version = version(KRAFT_VERSION_MAX);
+        [ControlRecord::KRaftVersion(version), ControlRecord::KRaftVoters(voters_record(voters))]
+    }
 }
 
 fn voters_record(voters: &Voters) -> VotersRecord {
@@ -134,8 +146,19 @@ fn voters_record(voters: &Voters) -> VotersRecord {
     VotersRecord { version: 0, voters: voters.0.iter().map(voter).collect() }
 }
 
-/// The voters that a record names.
-pub(crate) fn voters_from(record: VotersRecord) -> Result<Voters, BatchError> {
+/// The voters, if that is what a record says.
+pub(crate) fn voters_in(record: ControlRecord) -> Result<Option<Voters>, BatchError> {
+    match record {
+        ControlRecord::KRaftVoters(record) => voters_from(record).map(Some),
+        ControlRecord::LeaderChange(change) if change.leader_id == NO_LEADER => {
+            let ids = change.voters.iter().map(|voter| NodeId::new(voter.voter_id));
+            some_voters(ids.map(|id| (id, Voter::default())).collect()).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn voters_from(record: VotersRecord) -> Result<Voters, BatchError> {
     let mut voters = BTreeMap::new();
     for voter in record.voters {
         let endpoints = voter
@@ -146,6 +169,10 @@ pub(crate) fn voters_from(record: VotersRecord) -> Result<Voters, BatchError> {
         let id = NodeId::new(voter.voter_id);
         voters.insert(id, Voter { directory: voter.voter_directory_id, endpoints });
     }
+    some_voters(voters)
+}
+
+fn some_voters(voters: BTreeMap<NodeId, Voter>) -> Result<Voters, BatchError> {
     if voters.is_empty() {
         return Err(BatchError::Value("a set of no voters".to_owned()));
     }
@@ -156,4 +183,30 @@ pub(crate) fn voters_from(record: VotersRecord) -> Result<Voters, BatchError> {
 pub(crate) fn ids_of(membership: &Membership) -> Vec<NodeId> {
     let ids: BTreeSet<VoterId> = membership.voter_ids().collect();
     ids.into_iter().map(VoterId::node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{DirectoryId, Uuid};
+
+    use super::{ControlRecord, voters_in, voters_records};
+    use crate::voters::{Voter, Voters};
+
+    fn check(text: &str, directory: DirectoryId, kraft_version: i16, has_addresses: bool) {
+        let mut voters = Voters::parse_static(text, "CONTROLLER").expect("voters");
+        voters.0.values_mut().for_each(|voter| voter.directory = directory);
+        let [version, who] = voters_records(&voters);
+        assert!(matches!(&version, ControlRecord::KRaftVersion(it) if it.kraft_version == kraft_version));
+        assert_eq!(voters_in(version), Ok(None));
+        if !has_addresses {
+            voters.0.values_mut().for_each(|voter| *voter = Voter::default());
+        }
+        assert_eq!(voters_in(who), Ok(Some(voters)));
+    }
+
+    #[test]
+    fn static_voters_are_ids_in_no_voters_record() {
+        check("1@a:1,2@b:2", Uuid::from_u128(5), 1, true);
+        check("1@a:1,2@b:2", DirectoryId::ZERO, 0, false);
+    }
 }
