@@ -59,7 +59,8 @@ pub enum Body {
 
 /// Reads a frame. An error is the reason to close the connection.
 pub fn decode(mut frame: Bytes, listener: ListenerKind) -> Result<Decoded, String> {
-    let header = RequestHeader::decode(&mut frame).map_err(|error| error.to_string())?;
+    let mut header = RequestHeader::decode(&mut frame).map_err(|error| error.to_string())?;
+    header.api_version = wire::api::message_version(header.api_key, header.api_version);
     let body = decode_body(&header, frame, listener)?;
     let RequestHeader { api_key, api_version: version, correlation_id, client_id } = header;
     Ok(Decoded { correlation_id, api_key, version, client_id, body })

@@ -117,6 +117,16 @@ served! {
 /// versions 0 to 2 are refused all the same.
 const PRODUCE_ADVERTISED_MIN: i16 = 0;
 
+/// Kafka 4.3's brokers heartbeat in version 2 alone once `metadata.version` is 4.3: it adds a tagged field to
+/// the request (cordoned log directories, KIP-1066), which version 1 skips, and nothing to the response.
+const HEARTBEAT_ADVERTISED_MAX: i16 = 2;
+
+/// The version whose messages read and write what is called `version`: another one only where a version is
+/// advertised that the message library does not know and that adds tagged fields alone.
+pub const fn message_version(key: i16, version: i16) -> i16 {
+    if key == ApiKey::BrokerHeartbeat as i16 && version == HEARTBEAT_ADVERTISED_MAX { 1 } else { version }
+}
+
 /// The quorum's own RPCs, on controller listeners alone and never advertised. Their bodies are
 /// prost messages under version 0, a version-1 request header and a version-0 response header.
 pub mod quorum {
@@ -157,8 +167,12 @@ impl Api {
 /// What a listener's ApiVersions response lists.
 pub fn advertised(kind: ListenerKind) -> impl Iterator<Item = Advertised> {
     SERVED.iter().filter(move |api| api.listeners.include(kind)).map(|api| {
-        let min = if matches!(api.key, ApiKey::Produce) { PRODUCE_ADVERTISED_MIN } else { api.min };
-        Advertised { key: api.key as i16, min, max: api.max }
+        let (min, max) = match api.key {
+            ApiKey::Produce => (PRODUCE_ADVERTISED_MIN, api.max),
+            ApiKey::BrokerHeartbeat => (api.min, HEARTBEAT_ADVERTISED_MAX),
+            _ => (api.min, api.max),
+        };
+        Advertised { key: api.key as i16, min, max }
     })
 }
 
@@ -172,7 +186,7 @@ pub fn name(key: i16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiKey, ListenerKind, SERVED, advertised, quorum};
+    use super::{Api, ApiKey, ListenerKind, SERVED, advertised, message_version, quorum};
 
     #[test]
     fn every_served_version_has_a_message_type() {
@@ -204,6 +218,16 @@ mod tests {
     fn produce_is_advertised_from_version_0() {
         let produce = advertised(ListenerKind::Broker).find(|api| api.key == ApiKey::Produce as i16);
         assert_eq!(produce.map(|api| (api.min, api.max)), Some((0, 13)));
+    }
+
+    #[test]
+    fn every_advertised_version_but_the_oldest_of_produce_has_messages_that_are_served() {
+        for offered in advertised(ListenerKind::Controller).chain(advertised(ListenerKind::Broker)) {
+            let api = Api::of_number(offered.key).expect("served");
+            for version in offered.min.max(api.min)..=offered.max {
+                assert!(api.serves(message_version(offered.key, version)), "{} {version}", api.name);
+            }
+        }
     }
 
     #[test]
