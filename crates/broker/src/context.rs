@@ -35,6 +35,8 @@ pub struct Context {
     pub quorum: Option<Quorum>,
     /// The controller loop, where this node is a controller.
     pub controller: Option<ControllerHandle>,
+    /// Where other nodes reach this one's controller, if it has one.
+    pub controller_address: Option<(String, u16)>,
     /// The partitions, where this node is a broker.
     pub data: Option<Arc<Data>>,
     /// This node's registration, where it is a broker.
@@ -48,6 +50,23 @@ impl Context {
             Office::Here => Some(self.node),
             Office::At { node, .. } => Some(node),
             Office::Vacant => None,
+        }
+    }
+}
+
+impl Context {
+    /// The quorum's leader and its address, as observers are told with every answer (KIP-853): they
+    /// take their next request there. Kafka's brokers cannot bear a leader without an address, so
+    /// one that is not known yet counts as no leader.
+    pub fn leader_endpoint(&self) -> Option<(NodeId, String, u16)> {
+        let leader = self.quorum.as_ref()?.status().borrow().leader?;
+        if leader == self.node {
+            let (host, port) = self.controller_address.clone()?;
+            return Some((leader, host, port));
+        }
+        match self.controllers.office() {
+            Office::At { node, host, port } if node == leader => Some((node, host, port)),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,6 @@ use wire::messages::fetch_snapshot_response::{
 use wire::messages::{BrokerId, FetchSnapshotRequest, FetchSnapshotResponse, text};
 
 use crate::context::Context;
-use crate::controller_link::Office;
 
 /// The most that one answer carries, whatever is asked for.
 const BYTES_MAX: i32 = 8 << 20;
@@ -78,10 +77,8 @@ fn describe(context: &Context, asked: &Asked, read: Result<SnapshotChunk, ReadEr
 }
 
 fn leader_endpoint(context: &Context) -> Vec<NodeEndpoint> {
-    match context.controllers.office() {
-        Office::At { node, host, port } => vec![
-            NodeEndpoint::default().with_node_id(BrokerId(node.get())).with_host(text(&host)).with_port(port),
-        ],
-        Office::Here | Office::Vacant => Vec::new(),
-    }
+    let endpoint = context.leader_endpoint().map(|(node, host, port)| {
+        NodeEndpoint::default().with_node_id(BrokerId(node.get())).with_host(text(&host)).with_port(port)
+    });
+    endpoint.into_iter().collect()
 }

@@ -20,7 +20,6 @@ use wire::messages::{
 };
 
 use crate::context::Context;
-use crate::controller_link::Office;
 use crate::dispatch::RequestContext;
 
 /// The most that one answer carries, whatever is asked for.
@@ -45,18 +44,17 @@ pub async fn handle(context: Arc<Context>, asker: RequestContext, request: Fetch
     };
     let Some(quorum) = &context.quorum else { return refuse(ErrorCode::NotLeaderOrFollower) };
     let read = read(&context, quorum, &request, partition, asker.version).await;
-    let data = describe(&read, quorum);
-    let mut response = FetchResponse::default();
-    if matches!(read, Err(ReadError::NotLeader { .. } | ReadError::FencedEpoch { .. })) {
-        response.node_endpoints = leader_endpoint(&context);
-    }
-    response.responses = vec![
+    let endpoint = context.leader_endpoint();
+    let leader = endpoint.as_ref().map_or(-1, |(node, ..)| node.get());
+    let data = describe(&read, leader, quorum.status().borrow().epoch);
+    let responses = vec![
         FetchableTopicResponse::default()
             .with_topic(topic(METADATA_TOPIC))
             .with_topic_id(to_wire_uuid(METADATA_TOPIC_ID))
             .with_partitions(vec![data]),
     ];
-    response.into()
+    let endpoints = wire_endpoint(endpoint);
+    FetchResponse::default().with_responses(responses).with_node_endpoints(endpoints).into()
 }
 
 /// The one partition that can be asked for here.
@@ -113,30 +111,22 @@ fn bytes_max(asked: i32) -> usize {
     usize::try_from(asked.clamp(1, BYTES_MAX)).expect("clamped to at least 1")
 }
 
-fn describe(read: &Result<Read, ReadError>, quorum: &Quorum) -> PartitionData {
+fn describe(read: &Result<Read, ReadError>, leader: i32, epoch: LeaderEpoch) -> PartitionData {
+    let leader = LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader)).with_leader_epoch(epoch.get());
     let read = match read {
         Ok(read) => read,
         Err(error) => {
-            let status = quorum.status().borrow().clone();
             return PartitionData::default()
                 .with_error_code(error.code().code())
                 .with_high_watermark(-1)
-                .with_current_leader(
-                    LeaderIdAndEpoch::default()
-                        .with_leader_id(BrokerId(status.leader.map_or(-1, NodeId::get)))
-                        .with_leader_epoch(status.epoch.get()),
-                );
+                .with_current_leader(leader);
         }
     };
     let data = PartitionData::default()
         .with_high_watermark(read.high_watermark.get())
         .with_last_stable_offset(read.high_watermark.get())
         .with_log_start_offset(read.log_start.get())
-        .with_current_leader(
-            LeaderIdAndEpoch::default()
-                .with_leader_id(BrokerId(read.leader.get()))
-                .with_leader_epoch(read.epoch.get()),
-        );
+        .with_current_leader(leader);
     match &read.outcome {
         ReadOutcome::Batches(bytes) => data.with_records(Some(bytes.clone())),
         ReadOutcome::Diverging { epoch, end_offset } => data.with_diverging_epoch(
@@ -148,14 +138,12 @@ fn describe(read: &Result<Read, ReadError>, quorum: &Quorum) -> PartitionData {
     }
 }
 
-fn leader_endpoint(context: &Context) -> Vec<NodeEndpoint> {
-    match context.controllers.office() {
-        Office::At { node, host, port } => vec![
-            NodeEndpoint::default()
-                .with_node_id(BrokerId(node.get()))
-                .with_host(text(&host))
-                .with_port(i32::from(port)),
-        ],
-        Office::Here | Office::Vacant => Vec::new(),
-    }
+fn wire_endpoint(endpoint: Option<(NodeId, String, u16)>) -> Vec<NodeEndpoint> {
+    let endpoint = endpoint.map(|(node, host, port)| {
+        NodeEndpoint::default()
+            .with_node_id(BrokerId(node.get()))
+            .with_host(text(&host))
+            .with_port(i32::from(port))
+    });
+    endpoint.into_iter().collect()
 }

@@ -97,6 +97,9 @@ impl Starting {
             leaving.clone(),
         );
         let data = self.open_data(&published, &links, &broker, markers.clean).await?;
+        let controller_address =
+            parts::advertised(&self.config.advertised_controllers, &self.addresses).into_iter().next();
+        let controller_address = controller_address.map(|address| (address.host, address.port));
         let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
             node: self.config.node_id,
@@ -108,6 +111,7 @@ impl Starting {
             controllers: links.clone(),
             quorum,
             controller,
+            controller_address,
             data,
             broker,
         });
