@@ -1,5 +1,6 @@
 //! Records through whole nodes: written, copied, read back, and not lost with a node.
 
+#[allow(dead_code, reason = "each test file uses its own part of it")]
 mod support;
 
 use std::time::Duration;

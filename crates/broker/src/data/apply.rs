@@ -172,8 +172,7 @@ impl Applier {
             })
             .collect();
         let plane = self.plane.clone();
-        let born = self.split(jobs, move |(birth, found)| bring_up(&plane, birth, found)).await;
-        born
+        self.split(jobs, move |(birth, found)| bring_up(&plane, birth, found)).await
     }
 
     /// Does disk work on every item, on several threads when there are many. Keeps the order.

@@ -21,9 +21,9 @@ use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{ProduceRequest, from_wire_uuid};
 
 use crate::data::durability;
-use crate::data::partition::{Partition, Refused};
+use crate::data::partition::{self, Partition, Refused};
 use crate::data::plane::Plane;
-use crate::data::produce::reply::{Outcome, PartitionReply, Replies, TopicReply};
+use crate::data::produce::reply::{Done, PartitionReply, Replies, TopicReply};
 use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
 use crate::server::{Answer, Reply};
@@ -168,7 +168,7 @@ fn append(
     topic: &Topic,
     acks: Acks,
     data: PartitionProduceData,
-) -> Result<Outcome, Refusal> {
+) -> Result<Done, Refusal> {
     let partition = plane.find(image, topic.id, data.index).map_err(Refusal::Code)?;
     let records = data.records.unwrap_or_default();
     if records.is_empty() {
@@ -190,9 +190,9 @@ fn append(
         let is_due = state.settings.flush_records().is_some_and(|most| state.unsynced_records() >= most);
         (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), is_due)
     };
-    plane.carry_out(&partition, crate::data::partition::Outcome { wake: outcome.wake || grew, ..outcome });
+    plane.carry_out(&partition, partition::Outcome { wake: outcome.wake || grew, ..outcome });
     let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
-    Ok(Outcome { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
+    Ok(Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
 }
 
 /// The part under the partition's lock.
@@ -202,7 +202,7 @@ fn append_to(
     acks: Acks,
     records: Bytes,
     header: &BatchHeader,
-) -> Result<(Appended, LeaderEpoch, crate::data::partition::Outcome), Refusal> {
+) -> Result<(Appended, LeaderEpoch, partition::Outcome), Refusal> {
     let (now, wall) = (plane.options.clock.now(), plane.options.clock.wall());
     let settings = partition.lock().settings.clone();
     let rules = settings.rules(wall);
@@ -277,6 +277,3 @@ async fn wait(plane: &Plane, written: &Written, acks: Acks, deadline: Instant) -
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,7 @@ const LEADERS_FROM: i16 = 10;
 const LOG_START_FROM: i16 = 5;
 
 /// An append's result.
-pub(super) struct Outcome {
+pub(super) struct Done {
     pub(super) base: Offset,
     pub(super) log_append_time: Option<Timestamp>,
     pub(super) log_start: Offset,
@@ -54,15 +54,15 @@ pub(super) struct Replies {
 }
 
 impl PartitionReply {
-    pub(super) fn new(index: i32, outcome: Result<Outcome, Refusal>) -> Self {
+    pub(super) fn new(index: i32, outcome: Result<Done, Refusal>) -> Self {
         let response = PartitionProduceResponse::default().with_index(index);
         match outcome {
-            Ok(outcome) => Self {
-                waits_for: Some(outcome.written),
+            Ok(done) => Self {
+                waits_for: Some(done.written),
                 response: response
-                    .with_base_offset(outcome.base.get())
-                    .with_log_append_time_ms(outcome.log_append_time.map_or(-1, Timestamp::get))
-                    .with_log_start_offset(outcome.log_start.get()),
+                    .with_base_offset(done.base.get())
+                    .with_log_append_time_ms(done.log_append_time.map_or(-1, Timestamp::get))
+                    .with_log_start_offset(done.log_start.get()),
                 leader: None,
             },
             Err(refusal) => {
