@@ -82,8 +82,9 @@ macro_rules! served {
 
 served! {
     Produce 3..=13, Some(9), Broker;
-    // Version 18 adds a hint for the watermark's long poll (KIP-1166); 17 is what our fetchers need.
-    Fetch 4..=17, Some(12), Both;
+    // Version 18 adds a hint for the long poll of the metadata log's voters (KIP-1166), which none of Kafka's
+    // are here; Kafka's brokers send it without asking. 17 is what our fetchers need.
+    Fetch 4..=18, Some(12), Both;
     ListOffsets 1..=10, Some(6), Broker;
     Metadata 0..=13, Some(9), Broker;
     FindCoordinator 0..=6, Some(3), Broker;
@@ -117,14 +118,16 @@ served! {
 /// versions 0 to 2 are refused all the same.
 const PRODUCE_ADVERTISED_MIN: i16 = 0;
 
-/// Kafka 4.3's brokers heartbeat in version 2 alone once `metadata.version` is 4.3: it adds a tagged field to
-/// the request (cordoned log directories, KIP-1066), which version 1 skips, and nothing to the response.
-const HEARTBEAT_ADVERTISED_MAX: i16 = 2;
+/// Versions past the library's, one each, whose bytes its last version reads and writes. Kafka 4.3's brokers
+/// send them without asking what we serve, once `metadata.version` is 4.3.
+/// BrokerHeartbeat 2 adds a tagged field to the request, cordoned log directories (KIP-1066), which is skipped.
+/// ListOffsets 11 adds a special timestamp, the earliest offset to be uploaded (KIP-1023).
+const BEYOND: &[ApiKey] = &[ApiKey::BrokerHeartbeat, ApiKey::ListOffsets];
 
-/// The version whose messages read and write what is called `version`: another one only where a version is
-/// advertised that the message library does not know and that adds tagged fields alone.
-pub const fn message_version(key: i16, version: i16) -> i16 {
-    if key == ApiKey::BrokerHeartbeat as i16 && version == HEARTBEAT_ADVERTISED_MAX { 1 } else { version }
+/// The version whose messages read and write what is called `version` on the wire.
+pub fn message_version(key: i16, version: i16) -> i16 {
+    let beyond = Api::of_number(key).filter(|api| api.max_advertised() == version);
+    beyond.map_or(version, |api| api.max)
 }
 
 /// The quorum's own RPCs, on controller listeners alone and never advertised. Their bodies are
@@ -158,6 +161,11 @@ impl Api {
         SERVED.iter().find(|api| api.key as i16 == key)
     }
 
+    fn max_advertised(&self) -> i16 {
+        let beyond = BEYOND.iter().any(|key| *key as i16 == self.key as i16);
+        self.max + i16::from(beyond)
+    }
+
     /// Whether that version is answered.
     pub const fn serves(&self, version: i16) -> bool {
         self.min <= version && version <= self.max
@@ -167,12 +175,8 @@ impl Api {
 /// What a listener's ApiVersions response lists.
 pub fn advertised(kind: ListenerKind) -> impl Iterator<Item = Advertised> {
     SERVED.iter().filter(move |api| api.listeners.include(kind)).map(|api| {
-        let (min, max) = match api.key {
-            ApiKey::Produce => (PRODUCE_ADVERTISED_MIN, api.max),
-            ApiKey::BrokerHeartbeat => (api.min, HEARTBEAT_ADVERTISED_MAX),
-            _ => (api.min, api.max),
-        };
-        Advertised { key: api.key as i16, min, max }
+        let min = if matches!(api.key, ApiKey::Produce) { PRODUCE_ADVERTISED_MIN } else { api.min };
+        Advertised { key: api.key as i16, min, max: api.max_advertised() }
     })
 }
 

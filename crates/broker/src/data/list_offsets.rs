@@ -18,6 +18,7 @@ const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LAST_TIERED: i64 = -5;
+const FIRST_TO_BE_TIERED: i64 = -6;
 /// From this version on a client knows that an end may not be known yet (KIP-207).
 const NOT_AVAILABLE_FROM: i16 = 5;
 /// From this version on epochs are told.
@@ -134,7 +135,7 @@ fn look(
             let found = log.find_newest().map_err(Refused::from)?;
             Ok(found.filter(|found| found.offset < visible).map(tell).unwrap_or_default())
         }
-        LAST_TIERED => Ok(Found::default()),
+        LAST_TIERED | FIRST_TO_BE_TIERED => Ok(Found::default()),
         timestamp if timestamp >= 0 => {
             let found = log.find_timestamp(Timestamp::new(timestamp)).map_err(Refused::from)?;
             match found.filter(|found| found.offset < visible) {
