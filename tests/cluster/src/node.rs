@@ -29,17 +29,22 @@ pub struct Node {
     process: Option<Child>,
 }
 
-/// The `kastle` binary of this build, built first if need be.
+/// The `kastle` binary that `KASTLE_BINARY` names, else the one of this build, built first if need be.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = BINARY.get() {
         return Ok(path);
     }
+    if let Some(path) = std::env::var_os("KASTLE_BINARY") {
+        return Ok(BINARY.get_or_init(|| path.into()));
+    }
     let own = std::env::current_exe()?;
     let target = own.ancestors().find(|path| path.ends_with("debug") || path.ends_with("release"));
     let target = target.context("tests and tools run from cargo's target directory")?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--locked", "--package", "kastle", "--bin", "kastle"]);
+    // Of the whole workspace, as the tests are: another choice of packages is another choice of
+    // features, and everything would be built twice.
+    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
     if target.ends_with("release") {
         build.arg("--release");
     }
