@@ -399,7 +399,10 @@ impl Leader {
         self.followers.retain(|node, _| assignment.replicas.contains(node));
         for &node in assignment.replicas.iter().filter(|&&node| node != self.me) {
             let progress = self.followers.entry(node).or_default();
-            if self.isr.contains(&node) && progress.caught_up_at.is_none() {
+            if !self.isr.contains(&node) {
+                // It may have been fenced: nobody waits for it before its next fetch says otherwise.
+                progress.eligible = false;
+            } else if progress.caught_up_at.is_none() {
                 progress.caught_up_at = Some(now);
             }
         }

@@ -140,6 +140,26 @@ fn a_fenced_follower_is_not_proposed() {
 }
 
 #[test]
+fn a_follower_that_the_controller_removed_is_not_waited_for_until_it_fetches_again() {
+    check(
+        "1,2,3",
+        2,
+        "
+        append 20
+        fetch 2 at 20
+        fetch 3 at 20
+        metadata 1,2 epoch 1
+        append 30
+        fetch 2 at 30
+        append 40
+        fetch 3 at 30
+        fetch 2 at 40
+        ",
+        &["watermark 20", "watermark 30", "propose 1,2,3 on 1"],
+    );
+}
+
+#[test]
 fn a_silent_follower_is_waited_for_until_its_removal_is_committed() {
     check(
         "1,2,3",
