@@ -62,7 +62,7 @@ fn configure(port: u16, dir: &std::path::Path) -> Outcome<NodeConfig> {
         ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
         ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
-        ("advertised.listeners", format!("PLAINTEXT://localhost:{port}")),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("log.dirs", dir.display().to_string()),
     ];
     for (key, value) in settings {
@@ -93,6 +93,7 @@ mod tests {
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         assert_eq!(config.log_dirs, [Path::new("/data")]);
         assert!(config.listeners.iter().all(|listener| listener.port != 0));
-        assert_eq!(config.advertised[0].host, "localhost");
+        // The address that is listened on: `localhost` may resolve to IPv6 first.
+        assert_eq!(config.advertised[0].host, "127.0.0.1");
     }
 }

@@ -70,7 +70,7 @@ impl Crate {
             .collect()
     }
 
-    /// Each line of code with its place, comments and what follows `#[cfg(test)]` left out.
+    /// Each line of product code with its place; comments, tests and examples are left out.
     pub fn product_lines(&self) -> impl Iterator<Item = (String, &str)> {
         self.sources.iter().filter(|(path, _)| !is_test(path)).flat_map(|(path, text)| {
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
@@ -83,7 +83,8 @@ impl Crate {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs")
+    let outside = |part: &std::ffi::OsStr| part == "tests" || part == "examples";
+    path.components().any(|part| outside(part.as_os_str())) || path.ends_with("tests.rs")
 }
 
 fn load(path: &Path) -> Crate {

@@ -34,7 +34,7 @@ pub(crate) fn config(tuning: &Tuning) -> Result<Arc<Config>, ConfigError> {
         // A node that cannot win must not disturb one that leads.
         enable_pre_vote: Some(true),
         // On by default, and loses acknowledged writes: a leader that crashed before its own fsync would
-        // lead the same term again and use an index twice (`spec/simulation.md`).
+        // lead the same term again and use an index twice.
         enable_leader_restore: Some(false),
         // A voter whose log went back has lost what it promised.
         allow_log_reversion: Some(false),

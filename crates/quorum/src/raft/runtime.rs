@@ -3,7 +3,7 @@
 //! Tasks are spawned on the thread's own `LocalSet`. That keeps the quorum off the
 //! data plane's threads, and it is what makes a simulation replay: the order in which
 //! a crashed node's tasks are dropped then follows the order in which they were
-//! spawned, not process-wide task ids (`spec/simulation.md`).
+//! spawned, not process-wide task ids.
 
 use std::future::Future;
 use std::time::Duration;
