@@ -4,8 +4,9 @@ Usage: roundtrip.py BOOTSTRAP RECORDS
 """
 
 import sys
+import time
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition, TIMESTAMP_CREATE_TIME
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition, TIMESTAMP_CREATE_TIME
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 BASE_TIME = 1_700_000_000_000
@@ -63,12 +64,25 @@ def consume(bootstrap, topic, records):
     consumer.close()
 
 
+def describe(admin, resource):
+    """Asks until the broker that happens to be asked has heard of the topic: as in Kafka, the
+    controller answers a creation before every broker has replayed it."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return admin.describe_configs([resource])[resource].result(30)
+        except KafkaException as error:
+            unknown = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if not unknown or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 def administer(bootstrap):
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for future in admin.create_topics([NewTopic("admin", 3, 3, config={"retention.ms": "60000"})]).values():
         future.result(30)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, "admin")
-    entries = admin.describe_configs([resource])[resource].result(30)
+    entries = describe(admin, ConfigResource(ConfigResource.Type.TOPIC, "admin"))
     assert entries["retention.ms"].value == "60000", entries["retention.ms"]
     assert len(entries) > 25, "every config is listed with its default"
     for future in admin.create_partitions([NewPartitions("admin", 5)]).values():
