@@ -96,9 +96,8 @@ fn files(dir: &Path) -> String {
         let is_known =
             path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));
         // The tool reads a time index by the help of the offset index, which a short segment has none of.
-        is_known
-            && (!path.extension().is_some_and(|it| it == "timeindex")
-                || path.with_extension("index").exists())
+        let is_time_index = path.extension().is_some_and(|extension| extension == "timeindex");
+        is_known && (!is_time_index || path.with_extension("index").exists())
     };
     let names: Vec<String> =
         paths.filter(|path| dumped(path)).map(|path| path.display().to_string()).collect();
