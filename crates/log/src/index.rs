@@ -151,9 +151,11 @@ impl<E: Entry> Index<E> {
         count.checked_sub(1).map(|last| self.entries[last])
     }
 
-    /// Writes to the file what it does not hold yet. Not synced: an index can be rebuilt.
-    pub fn persist(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
-        if self.persisted == self.entries.len() && (self.persisted > 0 || !disk.exists(path)?) {
+    /// Writes to the file what it does not hold yet. Not synced: an index can be rebuilt. An empty
+    /// index has no file unless it is `complete`: Kafka's tools want both files of a finished segment.
+    pub fn persist(&mut self, disk: &dyn Disk, path: &Path, complete: bool) -> io::Result<()> {
+        let is_current = self.persisted == self.entries.len();
+        if is_current && (self.persisted > 0 || (!complete && !disk.exists(path)?)) {
             return Ok(());
         }
         let file = disk.open(path, OpenMode::ReadWrite)?;
@@ -191,7 +193,7 @@ mod tests {
         let disk = MemDisk::new();
         let mut index = Index::default();
         entries.iter().for_each(|&entry| index.push(entry));
-        index.persist(&disk, Path::new(PATH)).expect("no fault");
+        index.persist(&disk, Path::new(PATH), false).expect("no fault");
         disk
     }
 
@@ -207,11 +209,11 @@ mod tests {
         let entries = [entry(3, 0), entry(9, 100), entry(20, 200)];
         for one in entries {
             index.push(one);
-            index.persist(&disk, Path::new(PATH)).expect("no fault");
+            index.persist(&disk, Path::new(PATH), false).expect("no fault");
         }
         assert_eq!(load(&disk), entries);
         index.truncate(|entry| entry.offset < 10);
-        index.persist(&disk, Path::new(PATH)).expect("no fault");
+        index.persist(&disk, Path::new(PATH), false).expect("no fault");
         assert_eq!(load(&disk), entries[..2]);
     }
 

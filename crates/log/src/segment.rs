@@ -156,8 +156,9 @@ impl Segment {
         if let Some(newest) = self.newest.filter(|_| last) {
             self.times.push(newest);
         }
-        self.offsets.persist(disk, &self.index_path(dir))?;
-        self.times.persist(disk, &self.time_index_path(dir))
+        let complete = last && self.size > 0;
+        self.offsets.persist(disk, &self.index_path(dir), complete)?;
+        self.times.persist(disk, &self.time_index_path(dir), complete)
     }
 
     /// Forgets the indexes, the size and the newest record: all are to be found again by a scan from 0.
