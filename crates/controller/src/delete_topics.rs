@@ -16,6 +16,12 @@ use crate::view::View;
 /// Why a topic is not deleted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteTopicError {
+    /// `delete.topic.enable` is false.
+    #[error("Topic deletion is disabled.")]
+    Disabled {
+        /// Whether the client knows the error of that name.
+        has_code: bool,
+    },
     /// Both, perhaps of two topics.
     #[error("You may not specify both topic name and topic id.")]
     NameAndId,
@@ -43,6 +49,7 @@ impl DeleteTopicError {
     /// What the client is told.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Disabled { has_code: true } => ErrorCode::TopicDeletionDisabled,
             Self::UnknownName => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownId => ErrorCode::UnknownTopicId,
             _ => ErrorCode::InvalidRequest,
@@ -50,8 +57,15 @@ impl DeleteTopicError {
     }
 }
 
-/// Deletes what can be deleted.
-pub fn decide(view: &View<'_>, request: &DeleteTopicsRequest) -> Decision<DeleteTopicsResponse> {
+/// From this version on clients know that deletion can be disabled.
+const DISABLED_FROM: i16 = 3;
+
+/// Deletes what can be deleted. The answer is one for `version` of the API.
+pub fn decide(
+    view: &View<'_>,
+    version: i16,
+    request: &DeleteTopicsRequest,
+) -> Decision<DeleteTopicsResponse> {
     let by_name =
         request.topic_names.iter().map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
     let asked: Vec<DeleteTopicState> = request.topics.iter().cloned().chain(by_name).collect();
@@ -68,7 +82,12 @@ pub fn decide(view: &View<'_>, request: &DeleteTopicsRequest) -> Decision<Delete
             .with_error_message(None)
             .with_name(state.name.clone())
             .with_topic_id(state.topic_id);
-        results.push(match resolve(view, state, &repeats) {
+        let resolved = if view.settings.may_delete_topics {
+            resolve(view, state, &repeats)
+        } else {
+            Err(DeleteTopicError::Disabled { has_code: version >= DISABLED_FROM })
+        };
+        results.push(match resolved {
             Ok(id) => {
                 records.push(MetadataRecord::from(RemoveTopicRecord { topic_id: id }));
                 let name = view.image.topic_by_id(id).map(|found| topic(found.name.as_str()));

@@ -15,7 +15,7 @@ pub fn decide(view: &View<'_>, version: i16, request: &RequestKind) -> Option<De
     use RequestKind as K;
     Some(match request {
         K::CreateTopics(request) => create_topics::decide(view, request).map(Into::into),
-        K::DeleteTopics(request) => delete_topics::decide(view, request).map(Into::into),
+        K::DeleteTopics(request) => delete_topics::decide(view, version, request).map(Into::into),
         K::CreatePartitions(request) => create_partitions::decide(view, request).map(Into::into),
         K::ElectLeaders(request) => elect_leaders::decide(view, request).map(Into::into),
         K::IncrementalAlterConfigs(request) => alter_configs::decide(view, request).map(Into::into),

@@ -41,6 +41,8 @@ pub struct Settings {
     pub num_partitions: i32,
     /// `default.replication.factor`.
     pub default_replication_factor: i16,
+    /// `delete.topic.enable`.
+    pub may_delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`.
     pub leader_imbalance_percent: u32,
     /// The controller's `server.properties`, as given: topics inherit from it.
@@ -57,6 +59,7 @@ impl Default for Settings {
             session_timeout: Duration::from_millis(9_000),
             num_partitions: 1,
             default_replication_factor: 1,
+            may_delete_topics: true,
             leader_imbalance_percent: 10,
             static_configs: Overrides::new(),
             features: supported_features(),

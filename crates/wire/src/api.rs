@@ -99,6 +99,8 @@ served! {
     CreatePartitions 0..=3, Some(2), Both;
     ElectLeaders 0..=2, Some(2), Both;
     IncrementalAlterConfigs 0..=1, Some(1), Both;
+    AlterPartitionReassignments 0..=0, Some(0), Both;
+    ListPartitionReassignments 0..=0, Some(0), Both;
     DescribeQuorum 0..=2, Some(0), Both;
     AlterPartition 2..=3, Some(0), Controller;
     UpdateFeatures 0..=2, Some(0), Both;

@@ -32,6 +32,7 @@ pub fn respond(
         RequestKind::IncrementalAlterConfigs(request) => answer.incremental_alter_configs(request).into(),
         RequestKind::CreatePartitions(request) => answer.create_partitions(request).into(),
         RequestKind::ElectLeaders(request) => answer.elect_leaders(request, version).into(),
+        RequestKind::AlterPartitionReassignments(request) => answer.reassign(request).into(),
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
         one_code => return answer.at_the_head(one_code),
     })
@@ -57,6 +58,10 @@ impl Answer {
                 .with_error_code(code)
                 .with_producer_id(ProducerId(-1))
                 .with_producer_epoch(-1)
+                .into(),
+            RequestKind::ListPartitionReassignments(_) => ListPartitionReassignmentsResponse::default()
+                .with_error_code(code)
+                .with_error_message(message)
                 .into(),
             RequestKind::DescribeQuorum(_) => {
                 DescribeQuorumResponse::default().with_error_code(code).with_error_message(message).into()
@@ -283,6 +288,28 @@ impl Answer {
         ElectLeadersResponse::default()
             .with_error_code(if version >= 1 { self.code } else { 0 })
             .with_replica_election_results(results.collect())
+    }
+
+    /// The code stands at the head and beside each named partition.
+    fn reassign(&self, request: &AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
+        use alter_partition_reassignments_response::{
+            ReassignablePartitionResponse, ReassignableTopicResponse,
+        };
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                ReassignablePartitionResponse::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(self.code)
+                    .with_error_message(self.message.clone())
+            });
+            ReassignableTopicResponse::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        AlterPartitionReassignmentsResponse::default()
+            .with_error_code(self.code)
+            .with_error_message(self.message.clone())
+            .with_responses(topics.collect())
     }
 
     fn describe_topic_partitions(

@@ -16,7 +16,7 @@ use proto::metadata::MetadataRecord;
 use wire::messages::{RequestKind, ResponseKind};
 
 use crate::controller_loop::ControllerOptions;
-use crate::controller_loop::decisions::decide;
+use crate::controller_loop::decisions::{Refused, decide};
 use crate::presence::{Gone, Watched};
 use crate::publish::Picture;
 
@@ -49,6 +49,7 @@ pub(super) struct Working {
     listener: String,
     /// Some broker's registration changed since it was last asked.
     brokers_changed: bool,
+    refused: Refused,
 }
 
 /// Something looked at from time to time.
@@ -96,6 +97,7 @@ impl Working {
             unclean: Round::new(options.tuning.unclean_interval, now),
             listener: options.tuning.inter_broker_listener.clone(),
             brokers_changed: true,
+            refused: Refused::new(),
         }
     }
 
@@ -108,7 +110,10 @@ impl Working {
 
     /// Decides one request; what follows sees its records.
     pub(super) fn decide(&mut self, version: i16, request: &RequestKind) -> Decided {
-        let Some(decision) = decide(&self.view(), version, request) else {
+        let mut refused = std::mem::take(&mut self.refused);
+        let decided = decide(&self.view(), version, request, &mut refused);
+        self.refused = refused;
+        let Some(decision) = decided else {
             return Decided {
                 records: Vec::new(),
                 response: refuse(request, version, ErrorCode::InvalidRequest),

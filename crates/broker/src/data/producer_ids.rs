@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use config::Overrides;
 use model::{ErrorCode, ProducerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ const VERSION: i16 = 0;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// With so few ids left the next block is asked for; Kafka's blocks have 1,000.
 const LOW: i64 = 100;
+/// Kafka's default of `transaction.max.timeout.ms`.
+const TRANSACTION_MAX_DEFAULT_MS: i32 = 900_000;
 
 /// The blocks at hand.
 #[derive(Default)]
@@ -129,8 +132,8 @@ pub async fn handle(plane: Arc<Plane>, request: InitProducerIdRequest) -> InitPr
         InitProducerIdResponse::default().with_producer_id(WireProducerId(-1)).with_producer_epoch(-1);
     let refused = |code: ErrorCode| response.clone().with_error_code(code.code());
     if let Some(id) = &request.transactional_id {
-        let code = if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::CoordinatorNotAvailable };
-        return refused(code);
+        let longest = longest_transaction(&plane.options.config.file);
+        return refused(refuse_transactional(id, request.transaction_timeout_ms, longest));
     }
     match ProducerIds::draw(&plane).await {
         Some(id) => response.with_producer_id(WireProducerId(id.get())).with_producer_epoch(0),
@@ -139,9 +142,36 @@ pub async fn handle(plane: Arc<Plane>, request: InitProducerIdRequest) -> InitPr
     }
 }
 
+/// `transaction.max.timeout.ms`.
+fn longest_transaction(file: &Overrides) -> i32 {
+    let given = file.get("transaction.max.timeout.ms").and_then(|text| text.trim().parse().ok());
+    given.unwrap_or(TRANSACTION_MAX_DEFAULT_MS)
+}
+
+/// What a transactional producer is told.
+fn refuse_transactional(id: &str, timeout_ms: i32, longest_ms: i32) -> ErrorCode {
+    if id.is_empty() {
+        ErrorCode::InvalidRequest
+    } else if !(1..=longest_ms).contains(&timeout_ms) {
+        ErrorCode::InvalidTransactionTimeout
+    } else {
+        ErrorCode::CoordinatorNotAvailable
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Blocks;
+    use model::ErrorCode;
+
+    use super::{Blocks, refuse_transactional};
+
+    #[test]
+    fn a_transaction_may_not_outlast_the_brokers_maximum() {
+        assert_eq!(refuse_transactional("", 1, 900), ErrorCode::InvalidRequest);
+        assert_eq!(refuse_transactional("x", 901, 900), ErrorCode::InvalidTransactionTimeout);
+        assert_eq!(refuse_transactional("x", 0, 900), ErrorCode::InvalidTransactionTimeout);
+        assert_eq!(refuse_transactional("x", 900, 900), ErrorCode::CoordinatorNotAvailable);
+    }
 
     #[test]
     fn ids_go_from_one_block_to_the_next_and_none_is_given_twice() {

@@ -41,6 +41,8 @@ fn timeout(request: &RequestKind) -> Duration {
         RequestKind::CreateTopics(request) => request.timeout_ms,
         RequestKind::DeleteTopics(request) => request.timeout_ms,
         RequestKind::CreatePartitions(request) => request.timeout_ms,
+        RequestKind::AlterPartitionReassignments(request) => request.timeout_ms,
+        RequestKind::ListPartitionReassignments(request) => request.timeout_ms,
         RequestKind::ElectLeaders(request) => request.timeout_ms,
         RequestKind::UpdateFeatures(request) => request.timeout_ms,
         _ => return TIMEOUT_DEFAULT,

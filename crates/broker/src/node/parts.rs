@@ -127,6 +127,7 @@ pub(super) fn settings(config: &NodeConfig, cluster: ClusterId) -> Settings {
         session_timeout: config.session.timeout,
         num_partitions: i32::try_from(config.topics.partitions).unwrap_or(i32::MAX),
         default_replication_factor: i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX),
+        may_delete_topics: config.topics.may_delete,
         static_configs: config.file.clone(),
         ..Settings::default()
     }

@@ -26,7 +26,7 @@ fn check(asked: &str, outcome: &str) {
     };
     let request = DeleteTopicsRequest::default().with_topics(asked.split_whitespace().map(state).collect());
     let (records, response) = {
-        let decision = decide(&cluster.view(), &request);
+        let decision = decide(&cluster.view(), 6, &request);
         cluster.take(decision)
     };
     let answers = response.responses.iter().map(|result| {
@@ -84,4 +84,17 @@ fn a_name_whose_id_is_given_too_is_refused() {
         -> t: NONE
         ",
     );
+}
+
+#[test]
+fn nothing_is_deleted_where_deletion_is_disabled() {
+    let mut cluster = cluster("broker 1\nt-0 replicas=1 isr=1 leader=1");
+    cluster.settings.may_delete_topics = false;
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![topic("t")]);
+    let codes = [3, 2].map(|version| {
+        let decision = decide(&cluster.view(), version, &request);
+        assert!(decision.records.is_empty());
+        model::ErrorCode::from_code(decision.response.responses[0].error_code)
+    });
+    assert_eq!(codes, [model::ErrorCode::TopicDeletionDisabled, model::ErrorCode::InvalidRequest]);
 }
