@@ -47,8 +47,9 @@ pub async fn keep(
         known.is_some_and(|known| known.incarnation == describe.incarnation)
     };
     let keeping = async {
+        let mut refused = None;
         while published.wait_for(|picture| !is_known(picture)).await.is_some() {
-            let taken = register(&describe, &link).await;
+            let taken = register(&describe, &link, &mut refused).await;
             // What was committed shows here soon; a refusal is not repeated at once.
             let shown = tokio::time::timeout(PAUSE, published.wait_for(is_known)).await;
             if taken && shown.is_err() {
@@ -63,7 +64,12 @@ pub async fn keep(
 }
 
 /// Whether the active controller took it. Its answer comes after the commit, not after the replay here.
-async fn register(describe: &ControllerDescription, link: &ControllerLink) -> bool {
+/// A refusal is told once: `refused` remembers the last.
+async fn register(
+    describe: &ControllerDescription,
+    link: &ControllerLink,
+    refused: &mut Option<ErrorCode>,
+) -> bool {
     let answer = link.request(VERSION, request(describe), Instant::now() + TIMEOUT).await;
     let code = match answer {
         Ok(ResponseKind::ControllerRegistration(response)) => ErrorCode::from_code(response.error_code),
@@ -73,7 +79,7 @@ async fn register(describe: &ControllerDescription, link: &ControllerLink) -> bo
             return false;
         }
     };
-    if code.is_error() {
+    if code.is_error() && refused.replace(code) != Some(code) {
         tracing::warn!(node = %describe.node, %code, "the active controller refused to register this one");
     }
     !code.is_error()

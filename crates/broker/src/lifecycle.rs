@@ -11,7 +11,7 @@
 //! for. A broker asks to be unfenced only when its data plane has seen its own
 //! registration. It never decides that it is fenced: the controller does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{BrokerEpoch, ClusterId, DirectoryId, ErrorCode, IncarnationId, NodeId, Offset};
@@ -107,6 +107,8 @@ pub struct Lifecycle {
     link: ControllerLink,
     /// How far the data plane has followed the metadata.
     applied: watch::Receiver<Offset>,
+    /// Log directories that failed.
+    offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
     heartbeat_interval: Duration,
     stop_max: Duration,
     standing: watch::Sender<Registration>,
@@ -133,12 +135,14 @@ impl Lifecycle {
         describe: SelfDescription,
         link: ControllerLink,
         applied: watch::Receiver<Offset>,
+        offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
         heartbeat_interval: Duration,
         stop_max: Duration,
         leave: CancellationToken,
     ) -> (Self, BrokerState) {
         let (standing, registration) = watch::channel(Registration::default());
-        let lifecycle = Self { describe, link, applied, heartbeat_interval, stop_max, standing, leave };
+        let lifecycle =
+            Self { describe, link, applied, offline_dirs, heartbeat_interval, stop_max, standing, leave };
         (lifecycle, BrokerState { registration })
     }
 
@@ -157,6 +161,7 @@ impl Lifecycle {
     /// Registers, however long it takes. `None` when a stop came first.
     async fn register(&mut self) -> Result<Option<BrokerEpoch>, LifecycleError> {
         let mut pause = EAGER_PAUSE;
+        let mut said = String::new();
         loop {
             let deadline = Instant::now() + REGISTRATION_TIMEOUT;
             let request = self.registration_request();
@@ -164,7 +169,7 @@ impl Lifecycle {
                 answer = self.link.request(REGISTRATION_VERSION, request, deadline) => answer,
                 () = self.leave.cancelled() => return Ok(None),
             };
-            match self.judge_registration(answer)? {
+            match self.judge_registration(answer, &mut said)? {
                 Some(epoch) => return Ok(Some(epoch)),
                 None => tokio::time::sleep(pause).await,
             }
@@ -172,15 +177,21 @@ impl Lifecycle {
         }
     }
 
+    /// What to make of the answer; what is the same as last time (`said`) is not logged again.
     fn judge_registration(
         &self,
         answer: Result<ResponseKind, LinkError>,
+        said: &mut String,
     ) -> Result<Option<BrokerEpoch>, LifecycleError> {
         let response = match answer {
             Ok(ResponseKind::BrokerRegistration(response)) => response,
             Ok(_) => return Ok(None),
             Err(error) => {
-                tracing::info!(node = %self.describe.node, %error, "not registered yet");
+                let reason = error.to_string();
+                if reason != *said {
+                    tracing::info!(node = %self.describe.node, %error, "not registered yet");
+                    *said = reason;
+                }
                 return Ok(None);
             }
         };
@@ -188,10 +199,11 @@ impl Lifecycle {
             ErrorCode::None => Ok(Some(BrokerEpoch::new(response.broker_epoch))),
             ErrorCode::InconsistentClusterId => Err(LifecycleError::WrongCluster(self.describe.cluster)),
             ErrorCode::DuplicateBrokerRegistration => {
-                tracing::warn!(
-                    node = %self.describe.node,
-                    "another process with this node.id is registered and alive; waiting for its session to end"
-                );
+                const REASON: &str = "another process with this node.id is registered and alive; waiting for its session to end";
+                if said != REASON {
+                    tracing::warn!(node = %self.describe.node, "{REASON}");
+                    REASON.clone_into(said);
+                }
                 Ok(None)
             }
             code if code.is_retriable() || code == ErrorCode::UnknownServerError => Ok(None),
@@ -214,6 +226,8 @@ impl Lifecycle {
                 .with_min_supported_version(min)
                 .with_max_supported_version(max)
         };
+        let offline = self.offline_dirs.borrow();
+        let online = describe.log_dirs.iter().copied().filter(|dir| !offline.contains(dir));
         BrokerRegistrationRequest::default()
             .with_broker_id(BrokerId(describe.node.get()))
             .with_cluster_id(text(&describe.cluster.to_string()))
@@ -221,7 +235,7 @@ impl Lifecycle {
             .with_listeners(describe.listeners.iter().map(listener).collect())
             .with_features(describe.features.iter().map(feature).collect())
             .with_rack(describe.rack.as_deref().map(text))
-            .with_log_dirs(describe.log_dirs.iter().copied().map(to_wire_uuid).collect())
+            .with_log_dirs(online.map(to_wire_uuid).collect())
             .with_previous_broker_epoch(describe.previous_epoch.map_or(-1, BrokerEpoch::get))
     }
 
@@ -274,18 +288,23 @@ impl Lifecycle {
             () = self.leave.cancelled(), if !leaving => {}
             // Only a fenced broker is in a hurry to tell how far it has come.
             Ok(()) = self.applied.changed(), if fenced => {}
+            // Others should lead what was lost, at once.
+            Ok(()) = self.offline_dirs.changed() => {}
         }
     }
 
     async fn heartbeat(&mut self, epoch: BrokerEpoch, leaving: bool) -> Result<Beat, LinkError> {
         let applied = *self.applied.borrow_and_update();
+        // All of them each time: the answer to the last heartbeat may have been lost.
+        let offline = self.offline_dirs.borrow_and_update().iter().copied().map(to_wire_uuid).collect();
         let request = BrokerHeartbeatRequest::default()
             .with_broker_id(BrokerId(self.describe.node.get()))
             .with_broker_epoch(epoch.get())
             // An end of what is applied; Kafka speaks of the last offset in it.
             .with_current_metadata_offset(applied.get() - 1)
             .with_want_fence(false)
-            .with_want_shut_down(leaving);
+            .with_want_shut_down(leaving)
+            .with_offline_log_dirs(offline);
         let deadline = Instant::now() + self.heartbeat_interval;
         match self.link.request(HEARTBEAT_VERSION, request, deadline).await? {
             ResponseKind::BrokerHeartbeat(response) => Ok(self.judge(epoch, &response)),

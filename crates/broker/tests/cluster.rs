@@ -1,5 +1,6 @@
 //! Whole nodes in one process: what a client sees of one, of three, and of two out of three.
 
+#[allow(dead_code, reason = "each test file uses its own part of it")]
 mod support;
 
 use std::time::Duration;

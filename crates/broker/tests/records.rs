@@ -8,7 +8,9 @@ use std::time::Duration;
 use model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use support::{Client, Cluster, run};
 use wire::batch::{BatchBuilder, Batches, NewRecord, Producer};
-use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::metadata_request::MetadataRequestTopic;
@@ -167,6 +169,10 @@ fn refusals_say_what_is_wrong() {
         torn[last] ^= 1;
         assert_eq!(produce(&client, "t", 1, torn.into()).await, Err(ErrorCode::CorruptMessage));
         assert_eq!(produce(&client, "t", 1, Bytes::new()).await, Err(ErrorCode::InvalidRecord));
+        // Where a batch lies is the leader's to say: what the client wrote there does not matter.
+        let mut unplaced = batch(&["a"], None).to_vec();
+        unplaced[..8].copy_from_slice(&(-1_i64).to_be_bytes());
+        assert_eq!(produce(&client, "t", 1, unplaced.into()).await, Ok(0));
         cluster.stop_all().await;
     });
 }
@@ -240,6 +246,68 @@ fn what_was_acknowledged_by_all_outlives_its_leader() {
         let to_second = cluster.client(second).await;
         assert_eq!(produce(&to_second, "t", -1, batch(&["d"], None)).await, Ok(3));
         assert_eq!(fetch(&to_second, id, 0, 0).await, "@0 a @1 b @2 c @3 d hw=4");
+        cluster.stop_all().await;
+    });
+}
+
+/// Replicas 2, 3 and 4; broker 1 has none.
+async fn create_beside_1(client: &Client, name: &str, configs: &[(&str, &str)]) {
+    let config = |(name, value): &(&str, &str)| {
+        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+    };
+    let brokers = [2, 3, 4].map(BrokerId).to_vec();
+    let assignment = CreatableReplicaAssignment::default().with_partition_index(0).with_broker_ids(brokers);
+    let asked = CreatableTopic::default()
+        .with_name(topic(name))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(vec![assignment])
+        .with_configs(configs.iter().map(config).collect());
+    let request = CreateTopicsRequest::default().with_topics(vec![asked]).with_timeout_ms(10_000);
+    let ResponseKind::CreateTopics(response) = client.ask(7, request).await else { panic!("no topic") };
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+/// Waits until leader and in-sync set are as expected: `2 [2, 3]`.
+async fn check_led(client: &Client, name: &str, expected: &str) {
+    let mut seen = String::new();
+    for _ in 0..800 {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic(name)));
+        let request =
+            MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+        let ResponseKind::Metadata(response) = client.ask(12, request).await else { panic!("no metadata") };
+        let partition = &response.topics[0].partitions[0];
+        let mut isr: Vec<i32> = partition.isr_nodes.iter().map(|node| node.0).collect();
+        isr.sort_unstable();
+        seen = format!("{} {isr:?}", partition.leader_id.0);
+        if seen == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("saw {seen}, expected {expected}");
+}
+
+#[test]
+fn after_an_unclean_election_the_partition_serves_and_its_in_sync_set_grows_again() {
+    run(async {
+        let mut cluster = Cluster::start_with(1, 4).await;
+        let client = cluster.client(1).await;
+        create_beside_1(&client, "t", &[("unclean.leader.election.enable", "true")]).await;
+        check_led(&client, "t", "2 [2, 3, 4]").await;
+        cluster.stop(2).await;
+        cluster.stop(3).await;
+        check_led(&client, "t", "4 [4]").await;
+        assert_eq!(produce(&cluster.client(4).await, "t", -1, batch(&["lost"], None)).await, Ok(0));
+        cluster.kill(4);
+        check_led(&client, "t", "-1 []").await;
+        cluster.boot(2).await;
+        cluster.ready(2).await;
+        check_led(&client, "t", "2 [2]").await;
+        cluster.boot(3).await;
+        cluster.ready(3).await;
+        check_led(&client, "t", "2 [2, 3]").await;
+        assert_eq!(produce(&cluster.client(2).await, "t", -1, batch(&["kept"], None)).await, Ok(0));
         cluster.stop_all().await;
     });
 }

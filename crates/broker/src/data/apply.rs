@@ -149,8 +149,9 @@ impl Applier {
         let dir = match self.found.get(&name) {
             Some(found) => found.dir,
             None => {
-                let emptiest =
-                    (0..self.dir_counts.len()).min_by_key(|&dir| self.dir_counts[dir]).unwrap_or(0);
+                let works = |dir: &usize| !self.plane.failed_dirs.contains(*dir);
+                let working = (0..self.dir_counts.len()).filter(works);
+                let emptiest = working.min_by_key(|&dir| self.dir_counts[dir]).unwrap_or(0);
                 self.dir_counts[emptiest] += 1;
                 emptiest
             }
@@ -274,10 +275,15 @@ fn bring_up(plane: &Plane, birth: Birth, found: Option<Found>) -> Arc<Partition>
             let code = error.code();
             tracing::error!(partition = %name, %error, code = code.code(), "a partition is offline");
             debug_assert_eq!(code, ErrorCode::KafkaStorageError);
+            if matches!(error, LogError::Io { .. }) {
+                plane.failed_dirs.report(dir);
+            }
             None
         }
     };
-    Partition::new(key, name, State::new(plane.options.node, log, high_watermark, settings, dir))
+    let failed_dirs = plane.failed_dirs.clone();
+    let state = State::new(plane.options.node, log, high_watermark, settings, dir, failed_dirs);
+    Partition::new(key, name, state)
 }
 
 /// Whether a log was written for another topic of the same name.

@@ -8,7 +8,9 @@
 mod apply;
 mod attic;
 mod checkpoints;
+mod dir_reports;
 mod durability;
+mod failed_dirs;
 mod fetch;
 mod fetchers;
 mod hints;
@@ -24,6 +26,7 @@ mod settings;
 mod upkeep;
 mod waiters;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -32,6 +35,7 @@ use log::Disk;
 use model::{ClusterId, DirectoryId, NodeId};
 use net::{Clock, Network};
 use quorum::Blocking;
+use tokio::sync::watch;
 use wire::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
     ResponseKind,
@@ -72,6 +76,8 @@ pub struct DataOptions {
     pub controllers: ControllerLink,
     /// The broker epoch and whether this broker is fenced.
     pub broker: BrokerState,
+    /// Where it tells which of `log_dirs` failed.
+    pub offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
     /// For whatever is drawn at random.
     pub seed: u64,
     /// Whether the directories were closed in order the last time (the clean-shutdown marker).
@@ -118,6 +124,8 @@ impl Data {
         let data = Arc::new(Self { plane: plane.clone(), applier });
         plane.tasks.spawn(isr::run(plane.clone()));
         plane.tasks.spawn(upkeep::run(plane.clone()));
+        plane.tasks.spawn(dir_reports::run(plane.clone()));
+        plane.tasks.spawn(failed_dirs::run(plane.clone()));
         plane.tasks.spawn(set_strays_aside(Arc::downgrade(&data), plane.clone()));
         Ok(data)
     }

@@ -12,6 +12,7 @@ use model::{
 };
 use replica::{Assignment, Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role, Transition};
 
+use crate::data::failed_dirs::FailedDirs;
 use crate::data::settings::TopicSettings;
 use crate::data::waiters::Waiters;
 
@@ -39,6 +40,8 @@ pub struct State {
     pub settings: Arc<TopicSettings>,
     /// Which of the log directories it lies in.
     pub dir: usize,
+    /// Whom to tell that this directory failed.
+    failed_dirs: FailedDirs,
     /// A sync is under way, by whoever set this.
     pub is_syncing: bool,
     /// When the oldest record was appended that is not synced yet.
@@ -164,9 +167,10 @@ impl State {
         high_watermark: Offset,
         settings: Arc<TopicSettings>,
         dir: usize,
+        failed_dirs: FailedDirs,
     ) -> Self {
         let replica = Replica::new(me, high_watermark);
-        Self { log, replica, settings, dir, is_syncing: false, dirty_since: None, used_at: None }
+        Self { log, replica, settings, dir, failed_dirs, is_syncing: false, dirty_since: None, used_at: None }
     }
 
     /// Takes what the metadata says. A replica without a log stays out of service.
@@ -192,8 +196,9 @@ impl State {
         self.settings = settings;
     }
 
-    /// The log can be trusted no more: nothing is read or written here until a restart.
+    /// The log can be trusted no more, nor its directory: nothing is read or written here until a restart.
     pub fn fail(&mut self) {
+        self.failed_dirs.report(self.dir);
         self.log = None;
         self.is_syncing = false;
         self.dirty_since = None;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::data::DataOptions;
 use crate::data::attic::Attic;
 use crate::data::checkpoints::Checkpoints;
+use crate::data::failed_dirs::FailedDirs;
 use crate::data::fetchers::Fetchers;
 use crate::data::isr::IsrQueue;
 use crate::data::partition::{Key, Outcome, Partition};
@@ -40,6 +41,8 @@ pub struct Plane {
     pub attic: Attic,
     /// What was written to the checkpoints.
     pub checkpoints: Checkpoints,
+    /// Log directories that failed.
+    pub failed_dirs: FailedDirs,
     /// How far the metadata was applied.
     pub applied: watch::Sender<Offset>,
     /// Ends every task.
@@ -68,6 +71,7 @@ impl Plane {
             isr: IsrQueue::default(),
             producer_ids: ProducerIds::default(),
             checkpoints: Checkpoints::default(),
+            failed_dirs: FailedDirs::default(),
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -174,7 +174,7 @@ fn append(
     if records.is_empty() {
         return Err(AppendError::NotOneBatch.into());
     }
-    let header = BatchHeader::parse(&records).map_err(AppendError::from)?;
+    let header = BatchHeader::parse_unplaced(&records).map_err(AppendError::from)?;
     if header.is_transactional() {
         return Err(Refusal::Transactional);
     }

@@ -1,7 +1,7 @@
 //! The data plane fed with metadata records: what each partition becomes, what lies on the disk,
 //! and how long thousands of them take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ struct Fed {
     data: Arc<Data>,
     replay: Replay,
     steps: Steps,
+    /// Log directories that failed.
+    lost: watch::Receiver<BTreeSet<Uuid>>,
     end: Offset,
     /// What keeps channels open that nobody uses here.
     _kept: (Lifecycle, watch::Sender<Offset>, watch::Sender<Office>),
@@ -74,7 +76,9 @@ impl Fed {
         };
         let second = Duration::from_secs(1);
         let leave = CancellationToken::new();
-        let (lifecycle, broker) = Lifecycle::new(describe, link.clone(), reached, second, second, leave);
+        let (offline_dirs, lost) = watch::channel(BTreeSet::new());
+        let (lifecycle, broker) =
+            Lifecycle::new(describe, link.clone(), reached, lost.clone(), second, second, leave);
         let options = DataOptions {
             node: ME,
             cluster: Uuid::from_u128(9),
@@ -90,12 +94,13 @@ impl Fed {
             published: readers.published,
             controllers: link,
             broker,
+            offline_dirs,
             seed: 3,
             was_clean,
         };
         let data = Data::open(options).await.expect("the directories can be read");
         let steps = readers.steps.expect("asked for");
-        Self { data, replay, steps, end: Offset::ZERO, _kept: (lifecycle, applied, office) }
+        Self { data, replay, steps, lost, end: Offset::ZERO, _kept: (lifecycle, applied, office) }
     }
 
     /// One batch of the log, applied.
@@ -152,7 +157,9 @@ fn lead(topic: TopicId, index: i32, leader: i32) -> MetadataRecord {
 fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(test);
+    // On a paused clock a wait in vain would not end, but spin through the years.
+    let in_time = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(600), test).await });
+    in_time.expect("the test waits for something that does not come");
 }
 
 fn names(disk: &MemDisk, dir: &str) -> Vec<String> {
@@ -256,6 +263,27 @@ fn settings_reach_partitions_that_are_there() {
             .await;
         assert_eq!(sizes(&fed), (700, 2));
         assert!(fed.data.stop().await);
+    });
+}
+
+#[test]
+fn a_directory_that_failed_takes_all_its_partitions_offline_and_is_told() {
+    run(async {
+        let disk = disk();
+        let mut fed = Fed::open(&disk, true).await;
+        let parts = (0..4).map(|index| partition(TOPIC, index, &[1], 1));
+        fed.feed(std::iter::once(topic(TOPIC, "t")).chain(parts).collect()).await;
+        let hurt = fed.data.plane.partition((TOPIC, PartitionIndex::new(1))).expect("it is there");
+        hurt.lock().fail();
+        fed.lost.changed().await.expect("the data plane lives");
+        assert_eq!(*fed.lost.borrow(), BTreeSet::from([Uuid::from_u128(6)]), "the directory's id");
+        let expected = ["t-0 leads 0", "t-1 waits without a log", "t-2 leads 0", "t-3 waits without a log"];
+        assert_eq!(fed.parts(), expected);
+        let born = (4..6).map(|index| partition(TOPIC, index, &[1], 1));
+        fed.feed(born.collect()).await;
+        assert_eq!(fed.parts()[4..], ["t-4 leads 0", "t-5 leads 0"], "new ones go where the disk works");
+        assert_eq!(names(&disk, "/b").len(), 2);
+        assert!(!fed.data.stop().await);
     });
 }
 

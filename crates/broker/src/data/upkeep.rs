@@ -173,8 +173,8 @@ pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
     let plane = plane.clone();
     let blocking = plane.options.blocking;
     let work = move || {
-        for (dir, offsets) in plane.options.log_dirs.iter().zip(&offsets) {
-            if !plane.checkpoints.is_new(name, &dir.0, offsets) {
+        for (at, (dir, offsets)) in plane.options.log_dirs.iter().zip(&offsets).enumerate() {
+            if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(name, &dir.0, offsets) {
                 continue;
             }
             let lines = offsets.iter().map(|(partition, offset)| (partition, *offset));

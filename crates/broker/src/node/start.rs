@@ -1,5 +1,6 @@
 //! Starting a node, from its directories to its first heartbeat.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,15 +89,17 @@ impl Starting {
         self.follow_controller(&metadata, office);
         let leaving = CancellationToken::new();
         let (applied, reached) = watch::channel(Offset::ZERO);
+        let (offline_dirs, lost) = watch::channel(BTreeSet::new());
         let (lifecycle, broker) = Lifecycle::new(
             self.describe(markers.epoch),
             links.separate(),
             reached,
+            lost.clone(),
             self.config.session.heartbeat_interval.max(HEARTBEAT_MIN),
             CONTROLLED_SHUTDOWN_MAX,
             leaving.clone(),
         );
-        let data = self.open_data(&published, &links, &broker, markers.clean).await?;
+        let data = self.open_data(&published, &links, &broker, offline_dirs, markers.clean).await?;
         let controller_address =
             parts::advertised(&self.config.advertised_controllers, &self.addresses).into_iter().next();
         let controller_address = controller_address.map(|address| (address.host, address.port));
@@ -119,6 +122,7 @@ impl Starting {
         let server = Server::new(parts::limits(&self.config));
         let (failed, failure) = watch::channel(None);
         self.follow_metadata(readers, status, &context, applied, failed.clone());
+        self.watch_dirs(lost, failed.clone());
         let serving = self.serve(&server, bound, &context);
         let lifecycle = context.data.is_some().then(|| {
             let node = context.node;
@@ -297,6 +301,7 @@ impl Starting {
         published: &Published,
         links: &ControllerLink,
         broker: &BrokerState,
+        offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
         was_clean: bool,
     ) -> Result<Option<Arc<Data>>, StartError> {
         if !self.config.roles.is_broker() {
@@ -316,6 +321,7 @@ impl Starting {
             published: published.clone(),
             controllers: links.separate(),
             broker: broker.clone(),
+            offline_dirs,
             seed: self.rng.u64(..),
             was_clean,
         };
@@ -362,6 +368,38 @@ impl Starting {
                 () = stop.cancelled() => None,
             };
             if let Some(reason) = reason {
+                failed.send_replace(Some(Failure(reason)));
+            }
+        });
+    }
+
+    /// A node without a working log directory, or without the metadata's, has nothing to go on with.
+    fn watch_dirs(
+        &self,
+        mut lost: watch::Receiver<BTreeSet<DirectoryId>>,
+        failed: watch::Sender<Option<Failure>>,
+    ) {
+        let metadata = self.metadata_directory();
+        let mut log_dirs = self.identity.directories.clone();
+        log_dirs.retain(|(dir, _)| self.config.log_dirs.contains(dir));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let is_over = |lost: &BTreeSet<DirectoryId>| {
+                lost.contains(&metadata) || log_dirs.iter().all(|(_, id)| lost.contains(id))
+            };
+            let over = tokio::select! {
+                over = lost.wait_for(is_over) => over.is_ok(),
+                () = stop.cancelled() => false,
+            };
+            if over {
+                let lost = lost.borrow();
+                let names = log_dirs.iter().filter(|(_, id)| lost.contains(id));
+                let names: Vec<String> = names.map(|(dir, _)| dir.display().to_string()).collect();
+                let reason = format!(
+                    "the log directories {} failed, and nothing can be served without them; \
+                     look after their disks, then start this node again",
+                    names.join(", ")
+                );
                 failed.send_replace(Some(Failure(reason)));
             }
         });

@@ -29,7 +29,10 @@ pub fn run(test: impl Future<Output = ()>) {
         .try_init();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-    LocalSet::new().block_on(&runtime, test);
+    // On a paused clock a wait in vain would not end, but spin through the years.
+    let in_time = async { tokio::time::timeout(Duration::from_secs(600), test).await };
+    let in_time = LocalSet::new().block_on(&runtime, in_time);
+    in_time.expect("the test waits for something that does not come");
 }
 
 /// Nodes 1 to `size`, on hosts `n1`, `n2`...
@@ -129,6 +132,15 @@ impl Cluster {
         let mut got = Vec::new();
         let _ = tokio::time::timeout(LONG, read.read_to_end(&mut got)).await.expect("it closes");
         got.len()
+    }
+
+    /// Sends `bytes` to a port of node `id`, waits a moment for whatever comes, and hangs up.
+    pub async fn shout(&self, id: i32, port: u16, bytes: &[u8]) {
+        let stream = self.network.host("client").connect(&format!("n{id}"), port).await;
+        let (mut read, mut write) = stream.unwrap_or_else(|error| panic!("{error}")).split();
+        let _ = write.write_all(bytes).await;
+        let mut got = [0; 4096];
+        let _ = tokio::time::timeout(Duration::from_millis(2), read.read(&mut got)).await;
     }
 
     pub async fn stop_all(mut self) {

@@ -16,7 +16,7 @@ pub(super) fn recompress(
     if valid.header.size_bytes != bytes.len() {
         return Err(AppendError::NotOneBatch);
     }
-    let batch = BatchRef::parse(bytes)?;
+    let batch = BatchRef::parse_unplaced(bytes)?;
     let records = batch.records(rules.batch.decompressed_bytes_max).map_err(ValidationError::from)?;
     let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0)).codec(codec, level);
     if let Some(producer) = valid.header.producer() {

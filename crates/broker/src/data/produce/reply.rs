@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use log::AppendError;
 use model::{ErrorCode, NodeId, Offset, Timestamp};
-use wire::batch::ValidationError;
+use wire::batch::{RecordError, ValidationError};
 use wire::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
@@ -119,8 +119,11 @@ fn refused(response: PartitionProduceResponse, code: ErrorCode) -> PartitionProd
 }
 
 fn record_errors(refusal: &Refusal, message: Option<StrBytes>) -> Vec<BatchIndexAndErrorMessage> {
-    let Refusal::Append(AppendError::Invalid(ValidationError::Records { indexes, .. })) = refusal else {
-        return Vec::new();
+    let Refusal::Append(AppendError::Invalid(invalid)) = refusal else { return Vec::new() };
+    let indexes = match invalid {
+        ValidationError::Records { indexes, .. } => indexes.as_slice(),
+        ValidationError::Record(RecordError::OffsetDelta { index, .. }) => std::slice::from_ref(index),
+        _ => &[],
     };
     let named = indexes.iter().map(|&index| {
         BatchIndexAndErrorMessage::default()
