@@ -16,8 +16,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Failure, Outcome, say};
 
-/// What is logged where `KASTLE_LOG` says nothing: our own crates, whose names all begin so, and warnings of others.
-const LOG_DEFAULT: &str = "warn,kastle=info";
+/// What is logged where `KASTLE_LOG` says nothing: our own crates, whose names all begin so, warnings of
+/// others, and of the Raft library what `quorum` asks for.
+const LOG_DEFAULT: &str = "warn,kastle=info,";
 
 /// Runs the node that `config` describes; `greeting` makes the line that says it serves.
 pub fn run(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcome {
@@ -42,7 +43,7 @@ fn stay_small() {
 }
 
 fn init_log() -> Outcome {
-    let text = std::env::var("KASTLE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
+    let text = std::env::var("KASTLE_LOG").unwrap_or_else(|_| format!("{LOG_DEFAULT}{}", quorum::LOG_FILTER));
     let filter = EnvFilter::try_new(&text).map_err(|error| {
         Failure::typed_wrong(format!(
             "cannot read KASTLE_LOG={text}: {error}; write for example KASTLE_LOG=info"

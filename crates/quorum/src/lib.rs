@@ -38,5 +38,6 @@ pub use status::QuorumStatus;
 
 pub use voters::{Endpoint, Voter, Voters, VotersError};
 
-/// A log filter's part that every node wants: the Raft library tells each message at `info`.
-pub const LOG_FILTER: &str = "openraft=warn";
+/// A log filter's part that every node wants: the Raft library tells each message at `info`, and at `warn`
+/// each of the many requests that a dead peer does not answer.
+pub const LOG_FILTER: &str = "openraft=error";
