@@ -311,3 +311,22 @@ fn after_an_unclean_election_the_partition_serves_and_its_in_sync_set_grows_agai
         cluster.stop_all().await;
     });
 }
+
+#[test]
+fn a_broker_whose_only_disk_fails_gives_up_and_others_lead() {
+    run(async {
+        let cluster = Cluster::start_with(1, 4).await;
+        let client = cluster.client(1).await;
+        create_beside_1(&client, "t", &[("flush.messages", "1")]).await;
+        check_led(&client, "t", "2 [2, 3, 4]").await;
+        let second = cluster.client(2).await;
+        let writing = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            produce(&second, "t", 1, batch(&["a"], None)).await
+        };
+        let (reason, written) = tokio::join!(cluster.fail_next_sync(2), writing);
+        assert_eq!(written, Err(ErrorCode::KafkaStorageError));
+        assert!(reason.contains("/data failed"), "{reason}");
+        check_led(&client, "t", "3 [3, 4]").await;
+    });
+}

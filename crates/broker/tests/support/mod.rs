@@ -100,6 +100,13 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// The next sync on the disk of node `id` fails; why the node gives up then.
+    pub async fn fail_next_sync(&self, id: i32) -> String {
+        self.disks[&id].fail_next_sync();
+        let failed = tokio::time::timeout(LONG, self.nodes[&id].failed()).await;
+        failed.unwrap_or_else(|_| panic!("node {id} goes on")).to_string()
+    }
+
     /// Stops node `id` in order.
     pub async fn stop(&mut self, id: i32) {
         let node = self.nodes.remove(&id).expect("it runs");
