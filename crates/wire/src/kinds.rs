@@ -62,6 +62,8 @@ kinds! {
     CreatePartitions(CreatePartitionsRequest)
     ElectLeaders(ElectLeadersRequest)
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest)
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest)
+    ListPartitionReassignments(ListPartitionReassignmentsRequest)
     DescribeQuorum(DescribeQuorumRequest)
     AlterPartition(AlterPartitionRequest)
     UpdateFeatures(UpdateFeaturesRequest)
@@ -75,4 +77,25 @@ kinds! {
     ControllerRegistration(ControllerRegistrationRequest)
     AssignReplicasToDirs(AssignReplicasToDirsRequest)
     DescribeTopicPartitions(DescribeTopicPartitionsRequest)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{RequestKind, api_of};
+    use crate::api::{Api, SERVED};
+
+    #[test]
+    fn every_served_api_has_its_kind() {
+        for api in SERVED {
+            let Some(body) = sample(api) else { continue };
+            assert_eq!(api_of(&body), Some(api.key), "{} cannot be forwarded", api.name);
+        }
+    }
+
+    /// A request of zeroes is one for most APIs: empty lists, empty strings.
+    fn sample(api: &Api) -> Option<RequestKind> {
+        (0..64).find_map(|len| RequestKind::decode(api.key, &mut Bytes::from(vec![0; len]), api.max).ok())
+    }
 }

@@ -28,7 +28,7 @@ pub struct Topics {
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// From the first call until every partition has a leader that serves.
+    /// From the first call until every partition has a leader, and its log on disk.
     pub created: Duration,
     /// Resident memory then.
     pub resident_bytes: u64,
@@ -39,7 +39,10 @@ pub struct Outcome {
 /// Measures on one node.
 pub async fn run(topics: Topics) -> Result<Outcome> {
     let mut cluster = Cluster::start(Shape::of(1))?;
-    let created = create(&cluster, topics).await?;
+    let begun = Instant::now();
+    create(&cluster, topics).await?;
+    await_logs(&cluster, topics).await?;
+    let created = begun.elapsed();
     let node = cluster.node(1);
     let resident_bytes = node.resident_bytes()?;
     node.kill()?;
@@ -69,6 +72,25 @@ pub async fn create(cluster: &Cluster, topics: Topics) -> Result<Duration> {
         ensure!(
             begun.elapsed() < CREATE_TIMEOUT,
             "not every partition has a leader after {CREATE_TIMEOUT:?}"
+        );
+        tokio::time::sleep(POLL_PAUSE).await;
+    }
+}
+
+/// Waits until the only node has a directory for every partition.
+async fn await_logs(cluster: &Cluster, topics: Topics) -> Result<()> {
+    let expected = topics.count * usize::try_from(topics.partitions)?;
+    let begun = Instant::now();
+    loop {
+        let entries = std::fs::read_dir(cluster.data_dir(1))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let logs = entries.filter(|name| name.starts_with("topic-")).count();
+        if logs >= expected {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < CREATE_TIMEOUT,
+            "{logs} of {expected} logs are there after {CREATE_TIMEOUT:?}"
         );
         tokio::time::sleep(POLL_PAUSE).await;
     }
