@@ -121,6 +121,7 @@ impl Replay {
     }
 
     fn publish(&mut self, changes: Changes) {
+        self.picture.image.check(&changes);
         let picture = Arc::new(self.picture.clone());
         self.published.send_replace(picture.clone());
         if let Some(steps) = &self.steps {

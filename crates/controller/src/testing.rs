@@ -284,8 +284,8 @@ fn describe_registration(record: &BrokerRegistrationChangeRecord) -> String {
     out
 }
 
-/// What a change record says, field by field; what it leaves out is not described.
-pub fn describe_change(record: &PartitionChangeRecord) -> String {
+/// What a change record says of leader, sets and recovery; the directories are left to the caller.
+pub fn describe_sets(record: &PartitionChangeRecord) -> String {
     let mut out = String::new();
     if record.leader != -2 {
         out += &format!(" leader={}", record.leader);
@@ -306,13 +306,19 @@ pub fn describe_change(record: &PartitionChangeRecord) -> String {
     if record.leader_recovery_state != -1 {
         out += &format!(" recovering={}", record.leader_recovery_state);
     }
+    out
+}
+
+/// What a change record says, field by field; what it leaves out is not described.
+pub fn describe_change(record: &PartitionChangeRecord) -> String {
+    let mut out = describe_sets(record);
     if record.directories.is_some() {
         out += " directories";
     }
     out
 }
 
-fn list(ids: &[i32]) -> String {
+pub fn list(ids: &[i32]) -> String {
     ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -3,5 +3,6 @@
 pub mod chaos;
 pub mod codecs;
 pub mod failover;
+mod reader;
 pub mod scale;
 pub mod startup;

@@ -14,6 +14,7 @@ use proto::metadata::PartitionChangeRecord;
 
 use super::{PartitionChange, Rules, ids};
 use crate::elect::Election;
+use crate::testing::{describe_sets, list};
 
 fn fields(text: &str) -> BTreeMap<&str, &str> {
     text.split_whitespace().filter_map(|word| word.split_once('=')).collect()
@@ -30,27 +31,7 @@ fn directory(node: NodeId) -> Uuid {
 
 fn describe(record: Option<PartitionChangeRecord>) -> String {
     let Some(record) = record else { return String::new() };
-    let list = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-    let mut out = String::new();
-    if record.leader != -2 {
-        out += &format!(" leader={}", record.leader);
-    }
-    let lists = [
-        ("isr", &record.isr),
-        ("elr", &record.eligible_leader_replicas),
-        ("last", &record.last_known_elr),
-        ("replicas", &record.replicas),
-        ("removing", &record.removing_replicas),
-        ("adding", &record.adding_replicas),
-    ];
-    for (name, ids) in lists {
-        if let Some(ids) = ids {
-            out += &format!(" {name}={}", list(ids));
-        }
-    }
-    if record.leader_recovery_state != -1 {
-        out += &format!(" recovering={}", record.leader_recovery_state);
-    }
+    let mut out = describe_sets(&record);
     if let Some(directories) = record.directories {
         let ids: Vec<i32> = directories.iter().map(|id| i32::from(id.as_bytes()[15])).collect();
         out += &format!(" dirs={}", list(&ids));

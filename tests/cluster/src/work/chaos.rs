@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::cluster::{Cluster, Shape};
+use crate::work::reader::reader;
 
 const TOPIC: &str = "chaos";
 const PARTITIONS: i32 = 12;
@@ -148,18 +148,7 @@ fn kill_in_turn(cluster: &mut Cluster, chaos: &Chaos) -> Result<()> {
 
 /// Everything in the topic, by place.
 fn read_back(cluster: &Cluster, delivered: &Delivered) -> Result<BTreeMap<(i32, i64), u64>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", cluster.bootstrap())
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("check.crcs", "true")
-        .create()?;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        assignment.add_partition_offset(TOPIC, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&assignment)?;
+    let consumer = reader(cluster, TOPIC, PARTITIONS)?;
     let mut read = BTreeMap::new();
     let mut ended = vec![false; PARTITIONS as usize];
     let deadline = Instant::now() + READ_MAX;

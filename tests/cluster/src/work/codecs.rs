@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rdkafka::Timestamp;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Offset, Timestamp, TopicPartitionList};
 
 use crate::cluster::Cluster;
+use crate::work::reader::reader;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 const FLUSH_MAX: Duration = Duration::from_secs(30);
@@ -66,16 +66,7 @@ fn produce(cluster: &Cluster, topic: &str, codec: &str, records: usize) -> Resul
 }
 
 fn consume(cluster: &Cluster, topic: &str, records: usize) -> Result<()> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", cluster.bootstrap())
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("check.crcs", "true")
-        .create()?;
-    let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Beginning)?;
-    consumer.assign(&assignment)?;
+    let consumer = reader(cluster, topic, 1)?;
     let mut next = 0;
     loop {
         match consumer.poll(FLUSH_MAX) {
