@@ -25,7 +25,7 @@ use quorum::{Blocking, Observer, OpenError, Quorum};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 
 use crate::clean_shutdown;
 use crate::context::Context;
@@ -115,7 +115,7 @@ pub struct Node {
     leaving: CancellationToken,
     lifecycle: Option<JoinHandle<Result<(), LifecycleError>>>,
     /// Everything that only ends when told to.
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: CancellationToken,
     failure: watch::Receiver<Option<Failure>>,
     serving: watch::Receiver<bool>,
@@ -176,8 +176,7 @@ impl Node {
         self.server.stop().await;
         self.close_logs().await;
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.ended().await;
         if let Some(quorum) = &self.context.quorum {
             quorum.shutdown().await;
         }

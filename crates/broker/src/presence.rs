@@ -20,7 +20,7 @@ use model::{BrokerEpoch, NodeId};
 use net::{FrameReader, Network};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 
 /// Between two dials that did not end in a connection or a refusal.
 const REDIAL: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ pub struct Presence {
     network: Arc<dyn Network>,
     gone: mpsc::Sender<Gone>,
     watches: BTreeMap<NodeId, Watch>,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 struct Watch {
@@ -76,7 +76,7 @@ impl Drop for Presence {
 
 impl Presence {
     /// No watches yet; findings go to `gone`, tasks belong to `tasks`.
-    pub fn new(network: Arc<dyn Network>, gone: mpsc::Sender<Gone>, tasks: TaskTracker) -> Self {
+    pub fn new(network: Arc<dyn Network>, gone: mpsc::Sender<Gone>, tasks: Tasks) -> Self {
         Self { network, gone, watches: BTreeMap::new(), tasks }
     }
 
@@ -158,7 +158,7 @@ mod tests {
     use net::pipe::PipeNetwork;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
-    use tokio_util::task::TaskTracker;
+    use net::task::Tasks;
 
     use super::{Gone, Presence, Watched};
 
@@ -173,7 +173,7 @@ mod tests {
     fn office() -> Office {
         let network = PipeNetwork::new();
         let (found, gone) = mpsc::channel(4);
-        let presence = Presence::new(Arc::new(network.host("controller")), found, TaskTracker::new());
+        let presence = Presence::new(Arc::new(network.host("controller")), found, Tasks::new());
         network.host("broker");
         Office { network, presence, gone }
     }

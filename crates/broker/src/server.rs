@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use net::{Listener, Network};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 use wire::api::ListenerKind;
 
 use crate::context::Context;
@@ -55,7 +55,7 @@ impl BoundListener {
 /// The tasks that serve connections. Clones are one server.
 #[derive(Clone)]
 pub struct Server {
-    tasks: TaskTracker,
+    tasks: Tasks,
     census: Arc<Census>,
     limits: Arc<Limits>,
     /// No further connections or requests; what is under way is answered.
@@ -71,7 +71,7 @@ impl Server {
     /// A server without listeners.
     pub fn new(limits: Limits) -> Self {
         Self {
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
             census: Arc::new(Census::new(&limits)),
             limits: Arc::new(limits),
             draining: CancellationToken::new(),
@@ -99,10 +99,9 @@ impl Server {
     /// Accepts no more, lets answers under way finish for a while, then closes everything.
     pub async fn stop(&self) {
         self.draining.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(self.limits.drain_max, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(self.limits.drain_max, self.tasks.ended()).await.is_err() {
             self.ended.cancel();
-            self.tasks.wait().await;
+            self.tasks.ended().await;
         }
     }
 }
@@ -111,7 +110,7 @@ async fn accept(
     mut listener: Box<dyn Listener>,
     terms: connection::Terms,
     census: Arc<Census>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     ended: CancellationToken,
 ) {
     loop {

@@ -20,6 +20,7 @@ use wire::messages::{RequestKind, ResponseKind, StrBytes};
 
 use crate::frames::FrameReader;
 use crate::seams::{Network, Stream, WriteHalf};
+use crate::task;
 
 /// Requests written or waiting for their response at one time; further ones wait their turn.
 const IN_FLIGHT_MAX: usize = 256;
@@ -172,7 +173,7 @@ impl Connection {
         });
         let (read, write) = stream.split();
         let frames = FrameReader::new(read, options.response_bytes_max);
-        let task = tokio::spawn(run(shared.clone(), frames, write, queued));
+        let task = task::spawn(run(shared.clone(), frames, write, queued));
         Self { shared, task }
     }
 

@@ -10,6 +10,7 @@ mod connection;
 mod frames;
 pub mod pipe;
 mod seams;
+pub mod task;
 mod tcp;
 
 pub use clock::{Clock, SystemClock, VirtualClock};

@@ -9,7 +9,7 @@ use model::{LeaderEpoch, Offset};
 use proto::metadata::MetadataRecord;
 use quorum::{Quorum, QuorumStatus};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 use wire::messages::ResponseKind;
 
 use crate::controller_loop::working::{Event, Working};
@@ -42,7 +42,7 @@ pub(super) struct Office {
     in_flight: FuturesOrdered<BoxFuture<'static, Landed>>,
     presence: Presence,
     gone: mpsc::Receiver<Gone>,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Office {
@@ -56,7 +56,7 @@ impl Office {
         let ready_at = options.quorum.status().borrow().high_watermark;
         let picture = published.wait_for(|picture| picture.end >= ready_at).await?;
         let (found, gone) = mpsc::channel(GONE_MAX);
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new();
         Some(Self {
             epoch,
             quorum: options.quorum.clone(),
@@ -169,7 +169,6 @@ impl Office {
         let Self { presence, tasks, in_flight, .. } = self;
         drop(in_flight);
         drop(presence);
-        tasks.close();
-        tasks.wait().await;
+        tasks.ended().await;
     }
 }

@@ -169,8 +169,7 @@ impl Data {
     /// clean-shutdown marker may be written.
     pub async fn stop(&self) -> bool {
         self.plane.stop.cancel();
-        self.plane.tasks.close();
-        self.plane.tasks.wait().await;
+        self.plane.tasks.ended().await;
         upkeep::close_all(&self.plane, CLOSE_THREADS).await
     }
 }

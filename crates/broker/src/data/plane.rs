@@ -12,7 +12,7 @@ use metadata::Image;
 use model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 
 use crate::data::DataOptions;
 use crate::data::attic::Attic;
@@ -48,7 +48,7 @@ pub struct Plane {
     /// Ends every task.
     pub stop: CancellationToken,
     /// Every task.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     partitions: RwLock<BTreeMap<Key, Arc<Partition>>>,
 }
 
@@ -74,7 +74,7 @@ impl Plane {
             failed_dirs: FailedDirs::default(),
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
             partitions: RwLock::default(),
         })
     }

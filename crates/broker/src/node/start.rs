@@ -14,7 +14,7 @@ use quorum::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use net::task::Tasks;
 use wire::api::ListenerKind;
 
 use crate::clean_shutdown;
@@ -42,7 +42,7 @@ struct Starting {
     config: Arc<NodeConfig>,
     identity: Identity,
     rng: fastrand::Rng,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: CancellationToken,
     addresses: Vec<(String, SocketAddr)>,
 }
@@ -66,7 +66,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Node, StartError> {
         options,
         config,
         identity,
-        tasks: TaskTracker::new(),
+        tasks: Tasks::new(),
         stop: CancellationToken::new(),
         addresses,
     };
@@ -126,7 +126,7 @@ impl Starting {
         let serving = self.serve(&server, bound, &context);
         let lifecycle = context.data.is_some().then(|| {
             let node = context.node;
-            tokio::spawn(async move {
+            net::task::spawn(async move {
                 let outcome = lifecycle.run().await;
                 if let Err(error) = &outcome {
                     tracing::error!(%node, %error, "this broker cannot be part of the cluster");

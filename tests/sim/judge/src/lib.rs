@@ -1,0 +1,4 @@
+//! Who judges a run: what clients saw (Jepsen's anomalies), what nodes held (the cluster's
+//! invariants), and whether enough happened for the verdict to mean something.
+//!
+//! Pure: histories and views go in, violations come out. No node, socket or clock.

@@ -1,0 +1,3 @@
+//! Runs seeds of the simulation and tells the story of those that fail.
+
+fn main() {}

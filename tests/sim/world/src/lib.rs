@@ -1,0 +1,4 @@
+//! The machines that a simulated node runs on: network, disks, clocks, and the process itself.
+//!
+//! Everything lives on one thread in tokio's paused time, draws from one seed, and fails
+//! on demand. Nothing here knows what a broker is: only the seams of `net` and `log`.
