@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use config::NodeConfig;
 use model::{ClusterId, NodeId};
-use quorum::{Blocking, Quorum};
+use net::Blocking;
+use quorum::Quorum;
 
 use crate::controller_link::{ControllerLink, Office};
 use crate::controller_loop::ControllerHandle;
@@ -24,7 +25,7 @@ pub struct Context {
     /// Its configuration.
     pub config: Arc<NodeConfig>,
     /// Where work runs that waits for a disk.
-    pub blocking: BlockingWork,
+    pub blocking: Blocking,
     /// Feature levels this node can run at: name to lowest and highest.
     pub features: BTreeMap<String, (i16, i16)>,
     /// The metadata as far as this node has replayed it.
@@ -67,27 +68,6 @@ impl Context {
         match self.controllers.office() {
             Office::At { node, host, port } if node == leader => Some((node, host, port)),
             _ => None,
-        }
-    }
-}
-
-/// Runs work that waits for a disk.
-#[derive(Clone, Copy, Debug)]
-pub struct BlockingWork(pub Blocking);
-
-impl BlockingWork {
-    /// Runs `work` to its end, on a thread of its own unless the node is simulated.
-    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match self.0 {
-            Blocking::Inline => work(),
-            Blocking::Threads => match tokio::task::spawn_blocking(work).await {
-                Ok(done) => done,
-                Err(failed) => match failed.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime shuts down: nobody is left to hear an answer.
-                    Err(_) => std::future::pending().await,
-                },
-            },
         }
     }
 }

@@ -20,12 +20,12 @@ use std::sync::Arc;
 use config::NodeConfig;
 use log::Disk;
 use log::disk::DirLock;
-use net::{Clock, Network};
-use quorum::{Blocking, Observer, OpenError, Quorum};
+use net::task::Tasks;
+use net::{Blocking, Clock, Network};
+use quorum::{Observer, OpenError, Quorum};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use net::task::Tasks;
 
 use crate::clean_shutdown;
 use crate::context::Context;

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{BrokerEpoch, NodeId};
+use net::task::Tasks;
 use net::{FrameReader, Network};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use net::task::Tasks;
 
 /// Between two dials that did not end in a connection or a refusal.
 const REDIAL: Duration = Duration::from_millis(500);
@@ -156,9 +156,9 @@ mod tests {
     use model::{BrokerEpoch, NodeId};
     use net::Network;
     use net::pipe::PipeNetwork;
+    use net::task::Tasks;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
-    use net::task::Tasks;
 
     use super::{Gone, Presence, Watched};
 

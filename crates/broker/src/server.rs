@@ -12,9 +12,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::task::Tasks;
 use net::{Listener, Network};
 use tokio_util::sync::CancellationToken;
-use net::task::Tasks;
 use wire::api::ListenerKind;
 
 use crate::context::Context;

@@ -6,7 +6,7 @@
 //! Anyone else is an unclean choice: records may be lost, and only an operator or a
 //! topic's `unclean.leader.election.enable` asks for it.
 
-use model::NodeId;
+use model::{Mutant, NodeId};
 
 /// What an election is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +73,7 @@ pub fn elect(stand: &Candidates<'_>, election: Election, acceptable: impl Fn(Nod
     let anyone = stand.replicas.iter().copied().find(|&node| acceptable(node));
     match (election, anyone) {
         (Election::Unclean, Some(leader)) => unclean(leader),
+        (_, Some(leader)) if Mutant::ElectedUncleanly.is_planted() => unclean(leader),
         _ => Elected { leader: None, unclean: false },
     }
 }

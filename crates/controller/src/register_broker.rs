@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use metadata::Broker;
-use model::{BrokerEpoch, ErrorCode, IncarnationId, NodeId, Offset};
+use model::{BrokerEpoch, ErrorCode, IncarnationId, Mutant, NodeId, Offset};
 use proto::metadata::{BrokerEndpoint, BrokerFeature, MetadataRecord, RegisterBrokerRecord};
 use wire::messages::{BrokerRegistrationRequest, BrokerRegistrationResponse, from_wire_uuid};
 
@@ -123,7 +123,8 @@ pub fn decide(
             record.in_controlled_shutdown = same.in_controlled_shutdown;
         }
         None => {
-            let clean = existing.is_none_or(|known| known.epoch.get() == request.previous_broker_epoch);
+            let clean = existing.is_none_or(|known| known.epoch.get() == request.previous_broker_epoch)
+                || Mutant::CleanShutdownClaimed.is_planted();
             record.broker_epoch = view.next_offset.get();
             clean_up(view, node, clean, &mut records);
         }

@@ -5,12 +5,14 @@
 //! record count, a [`LeaderEpoch`] has a successor, and neither adds to the other.
 
 mod error_code;
+mod mutant;
 mod names;
 mod numbers;
 mod time;
 mod uuid;
 
 pub use error_code::ErrorCode;
+pub use mutant::Mutant;
 pub use names::{METADATA_TOPIC, METADATA_TOPIC_ID, TopicName, TopicNameError, TopicPartition};
 pub use numbers::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId,

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch};
+use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionEpoch};
 
 use crate::assignment::Assignment;
 
@@ -231,14 +231,20 @@ impl Leader {
     /// Whether a write with `acks=all` may be appended at all.
     pub fn admit_acks_all(&self) -> Result<(), WriteRefused> {
         let (isr, min_isr) = (self.isr.len(), self.min_isr());
-        if isr < min_isr { Err(WriteRefused::TooFewReplicas { isr, min_isr }) } else { Ok(()) }
+        if isr < min_isr && !Mutant::MinIsrIgnored.is_planted() {
+            Err(WriteRefused::TooFewReplicas { isr, min_isr })
+        } else {
+            Ok(())
+        }
     }
 
     /// How a write that ends at `end` stands.
     pub fn ack_state(&self, end: Offset) -> AckState {
-        if self.high_watermark < end {
+        if Mutant::AckedBeforeWatermark.is_planted() {
+            AckState::Done
+        } else if self.high_watermark < end {
             AckState::Waiting
-        } else if self.isr.len() < self.min_isr() {
+        } else if self.isr.len() < self.min_isr() && !Mutant::MinIsrIgnored.is_planted() {
             AckState::TooFewReplicas
         } else {
             AckState::Done
@@ -277,7 +283,7 @@ impl Leader {
 
     /// Moves the watermark as far as the in-sync set allows.
     pub(crate) fn advance(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if self.isr.len() < self.min_isr() {
+        if self.isr.len() < self.min_isr() && !Mutant::MinIsrIgnored.is_planted() {
             return;
         }
         let held_by_all = self
@@ -355,6 +361,9 @@ impl Leader {
 
     fn propose(&mut self, isr: BTreeSet<NodeId>, effects: &mut Vec<Effect>) {
         effects.push(Effect::ProposeIsr(self.proposal(&isr)));
+        if Mutant::IsrCountedBeforeCommitted.is_planted() {
+            self.isr = isr.clone();
+        }
         self.pending = Some(Pending { isr, send_again: false });
     }
 

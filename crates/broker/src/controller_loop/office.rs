@@ -6,10 +6,10 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use model::{LeaderEpoch, Offset};
+use net::task::Tasks;
 use proto::metadata::MetadataRecord;
 use quorum::{Quorum, QuorumStatus};
 use tokio::sync::{mpsc, oneshot, watch};
-use net::task::Tasks;
 use wire::messages::ResponseKind;
 
 use crate::controller_loop::working::{Event, Working};

@@ -182,7 +182,7 @@ impl Applier {
         mut items: Vec<T>,
         work: impl Fn(T) -> R + Clone + Send + 'static,
     ) -> Vec<R> {
-        let blocking = self.plane.options.blocking;
+        let blocking = &self.plane.options.blocking;
         let share = if items.len() < SPLIT_MIN { items.len() } else { items.len().div_ceil(SPLIT_THREADS) };
         let mut running = Vec::new();
         while !items.is_empty() {

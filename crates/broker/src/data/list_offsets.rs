@@ -60,7 +60,7 @@ pub async fn handle(
     plane.catch_up(&picture).await;
     let reads = |data: &ListOffsetsPartition| data.timestamp >= 0 || data.timestamp == NEWEST;
     let is_slow = request.topics.iter().flat_map(|topic| &topic.partitions).any(reads);
-    let blocking = plane.options.blocking;
+    let blocking = plane.options.blocking.clone();
     let work = move || list(&plane, &picture.image, asker.version, request);
     if is_slow { blocking.run(work).await } else { work() }
 }

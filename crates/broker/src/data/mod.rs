@@ -33,15 +33,13 @@ use std::sync::{Arc, Weak};
 use config::NodeConfig;
 use log::Disk;
 use model::{ClusterId, DirectoryId, NodeId};
-use net::{Clock, Network};
-use quorum::Blocking;
+use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
     ResponseKind,
 };
 
-use crate::context::BlockingWork;
 use crate::controller_link::ControllerLink;
 use crate::data::apply::Applier;
 use crate::data::open::OpenPlan;
@@ -69,7 +67,7 @@ pub struct DataOptions {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Runs work that waits for a disk.
-    pub blocking: BlockingWork,
+    pub blocking: Blocking,
     /// The metadata as published; steps come through [`Data::apply`].
     pub published: Published,
     /// The way to the controller: AlterPartition, AllocateProducerIds, AssignReplicasToDirs.
@@ -116,7 +114,7 @@ impl Data {
             dirs: options.log_dirs.iter().map(|(dir, _)| dir.clone()).collect(),
             options: SettingsSource::before_metadata(&options.config).log,
             was_clean: options.was_clean,
-            threads: if options.blocking.0 == Blocking::Threads { threads.max(2) } else { 1 },
+            threads: if options.blocking.has_threads() { threads.max(2) } else { 1 },
         };
         let found = options.blocking.run(move || open::open_all(&plan)).await?;
         let plane = Plane::new(options);

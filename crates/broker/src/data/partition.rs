@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::{FileSlice, Log, LogError, Synced, Unsynced};
 use model::{
-    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionIndex, TopicId, TopicPartition,
+    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, TopicId,
+    TopicPartition,
 };
 use replica::{Assignment, Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role, Transition};
 
@@ -179,8 +180,12 @@ impl State {
         let mut effects = Vec::new();
         let leader = self.settings.leader;
         let transition = self.replica.assign(now, assignment, log.end(), leader, &mut effects);
-        if let Transition::Lead { epoch } = transition {
-            log.begin_epoch(epoch);
+        match transition {
+            Transition::Lead { epoch } => log.begin_epoch(epoch),
+            Transition::Follow { .. } if Mutant::TruncatedByWatermark.is_planted() => {
+                let _ = log.truncate_to(self.replica.high_watermark());
+            }
+            _ => {}
         }
         (transition, Outcome::of(effects))
     }
@@ -230,6 +235,7 @@ impl State {
     /// Log and leader, if this node leads in the epoch that the request names.
     pub fn lead_in(&mut self, epoch: Option<LeaderEpoch>) -> Result<(&mut Log, &mut Leader), Refused> {
         let known = self.replica.leader_epoch();
+        let epoch = epoch.filter(|_| !Mutant::LeaderEpochUnchecked.is_planted());
         match (epoch, known) {
             (Some(asked), Some(known)) if asked < known => return Err(Refused::FencedEpoch),
             (Some(asked), Some(known)) if asked > known => return Err(Refused::UnknownEpoch),
@@ -261,7 +267,8 @@ impl State {
         self.used_at = Some(now);
         let (log, leader) = self.lead_in(at.current_epoch)?;
         let high_watermark = leader.high_watermark();
-        read(log, at, high_watermark, high_watermark)
+        let upper = if Mutant::ReadAboveWatermark.is_planted() { log.end() } else { high_watermark };
+        read(log, at, high_watermark, upper)
     }
 
     /// Reads for a follower, up to the log's end. Its position counts once its history was found
@@ -354,7 +361,7 @@ pub enum Syncing {
 }
 
 fn divergence(log: &Log, at: &ReadAt) -> Option<EpochEnd> {
-    let last = at.last_epoch?;
+    let last = at.last_epoch.filter(|_| !Mutant::DivergenceIgnored.is_planted())?;
     match Lookup::of(last, at.offset, State::epoch_end(log, last), log.start()) {
         Lookup::Consistent => None,
         Lookup::Diverged(end) => Some(end),

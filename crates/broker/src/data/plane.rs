@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use metadata::Image;
 use model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
+use net::task::Tasks;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use net::task::Tasks;
 
 use crate::data::DataOptions;
 use crate::data::attic::Attic;

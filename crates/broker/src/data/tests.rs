@@ -20,7 +20,6 @@ use replica::Role;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::BlockingWork;
 use crate::controller_link::{ControllerLink, Office};
 use crate::data::partition::Partition;
 use crate::data::{Data, DataOptions};
@@ -90,7 +89,7 @@ impl Fed {
             disk: Arc::new(disk.clone()),
             network,
             clock: Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000))),
-            blocking: BlockingWork(Blocking::Inline),
+            blocking: Blocking::Inline,
             published: readers.published,
             controllers: link,
             broker,

@@ -171,7 +171,7 @@ fn gather(plane: &Plane, name: &str) -> Offsets {
 pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
     let offsets = gather(plane, name);
     let plane = plane.clone();
-    let blocking = plane.options.blocking;
+    let blocking = plane.options.blocking.clone();
     let work = move || {
         for (at, (dir, offsets)) in plane.options.log_dirs.iter().zip(&offsets).enumerate() {
             if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(name, &dir.0, offsets) {
@@ -188,7 +188,7 @@ pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
 
 async fn retain(plane: &Arc<Plane>) {
     let plane = plane.clone();
-    let blocking = plane.options.blocking;
+    let blocking = plane.options.blocking.clone();
     let work = move || {
         let wall = plane.options.clock.wall();
         for partition in plane.partitions() {

@@ -9,16 +9,14 @@ use std::time::Duration;
 use config::NodeConfig;
 use model::{BrokerEpoch, DirectoryId, Offset};
 use net::ConnectOptions;
-use quorum::{
-    Blocking, ControllerSource, Observer, ObserverOptions, Quorum, QuorumOptions, QuorumStatus, VoterSource,
-};
+use net::task::Tasks;
+use quorum::{ControllerSource, Observer, ObserverOptions, Quorum, QuorumOptions, QuorumStatus, VoterSource};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use net::task::Tasks;
 use wire::api::ListenerKind;
 
 use crate::clean_shutdown;
-use crate::context::{BlockingWork, Context};
+use crate::context::Context;
 use crate::controller_link::{ControllerLink, Office};
 use crate::controller_loop::{ControllerHandle, ControllerLoop, ControllerOptions, Tuning};
 use crate::controller_registration::{self, ControllerDescription};
@@ -108,7 +106,7 @@ impl Starting {
             node: self.config.node_id,
             cluster: self.identity.cluster,
             config: self.config.clone(),
-            blocking: BlockingWork(self.options.blocking),
+            blocking: self.options.blocking.clone(),
             features: parts::features(),
             published,
             controllers: links.clone(),
@@ -169,7 +167,7 @@ impl Starting {
 
     async fn open_metadata(&mut self) -> Result<Metadata, StartError> {
         let (replay, readers) = Replay::new(self.config.roles.is_broker());
-        let threads = self.options.blocking == Blocking::Threads;
+        let threads = self.options.blocking.has_threads();
         if self.config.roles.is_controller() {
             let options = self.quorum_options();
             let quorum = if threads {
@@ -201,7 +199,7 @@ impl Starting {
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
             seed: self.rng.u64(..),
-            blocking: self.options.blocking,
+            blocking: self.options.blocking.clone(),
             tuning: parts::quorum_tuning(&self.config),
         }
     }
@@ -222,7 +220,7 @@ impl Starting {
             disk: self.options.disk.clone(),
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
-            blocking: self.options.blocking,
+            blocking: self.options.blocking.clone(),
             tuning: parts::quorum_tuning(&self.config),
         }
     }
@@ -317,7 +315,7 @@ impl Starting {
             disk: self.options.disk.clone(),
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
-            blocking: BlockingWork(self.options.blocking),
+            blocking: self.options.blocking.clone(),
             published: published.clone(),
             controllers: links.separate(),
             broker: broker.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Mutant;
 use openraft::{Config, ConfigError, SnapshotPolicy, StepDownPolicy};
 
 use crate::options::Tuning;
@@ -35,7 +36,7 @@ pub(crate) fn config(tuning: &Tuning) -> Result<Arc<Config>, ConfigError> {
         enable_pre_vote: Some(true),
         // On by default, and loses acknowledged writes: a leader that crashed before its own fsync would
         // lead the same term again and use an index twice.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(Mutant::LeaderRestored.is_planted()),
         // A voter whose log went back has lost what it promised.
         allow_log_reversion: Some(false),
         ..Config::default()

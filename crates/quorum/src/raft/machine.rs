@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types, epoch_of, voters_of};
 use crate::level::Level;
 use crate::machine::{CommittedBatch, LoadedSnapshot, StateMachine};
-use crate::options::Blocking;
 use crate::snapshot::{Directory, Position, SnapshotFile, SnapshotHead, SnapshotId};
 use crate::store::{BatchError, Store, ids_of, read_batch};
 use crate::transport::Peers;
@@ -187,7 +186,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, _meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
         let directory = self.directory.clone();
-        let blocking = directory.blocking;
+        let blocking = directory.blocking.clone();
         let loaded = blocking.run(move || {
             let file = directory.adopt(&file)?;
             let content = file.load()?;
@@ -249,7 +248,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             voters: (!voters.0.is_empty()).then_some(voters),
         };
         let (directory, level) = (self.directory.clone(), self.level.clone());
-        let blocking: Blocking = directory.blocking;
+        let blocking = directory.blocking.clone();
         let written = blocking.run(move || {
             let records = picture();
             let level = level.for_snapshot(&records);

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
+use model::Mutant;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::batch;
@@ -97,7 +98,12 @@ impl RaftLogStorage<Types> for Store {
         let written = self
             .shared
             .blocking
-            .run(move || quorum_state::write(shared.disk.as_ref(), &shared.dir, &vote, directory))
+            .run(move || {
+                if Mutant::VoteNotPersisted.is_planted() {
+                    return Ok(());
+                }
+                quorum_state::write(shared.disk.as_ref(), &shared.dir, &vote, directory)
+            })
             .await
             .map_err(io::Error::other);
         let mut state = self.lock();
@@ -151,6 +157,9 @@ impl RaftLogStorage<Types> for Store {
                 // A snapshot was installed past the log's end: the log begins anew after it.
                 let known = state.anchor.filter(|anchor| anchor.index == upto.index());
                 let offset = known.map_or(state.log.map.end_offset(), |anchor| anchor.end_offset);
+                if Mutant::LastPurgedDropped.is_planted() {
+                    return Ok(());
+                }
                 state.log.restart_at(upto.index() + 1, offset)?;
             } else {
                 state.log.delete_before(state.needed_from)?;

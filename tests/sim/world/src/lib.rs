@@ -2,3 +2,8 @@
 //!
 //! Everything lives on one thread in tokio's paused time, draws from one seed, and fails
 //! on demand. Nothing here knows what a broker is: only the seams of `net` and `log`.
+
+pub mod process;
+pub mod trace;
+
+pub use process::Process;

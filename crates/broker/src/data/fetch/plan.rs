@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use metadata::Image;
-use model::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, Offset};
+use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Mutant, NodeId, Offset};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use wire::messages::{FetchRequest, StrBytes, WireUuid, from_wire_uuid, to_wire_uuid};
 
@@ -137,7 +137,7 @@ fn reader(image: &Image, version: i16, request: &FetchRequest) -> Option<Reader>
     let broker_epoch = BrokerEpoch::from_wire(epoch);
     let eligible = image.broker(node).is_some_and(|broker| {
         let is_same = broker_epoch.is_none_or(|epoch| epoch == broker.epoch);
-        !broker.fenced && !broker.in_controlled_shutdown && is_same
+        Mutant::FenceIgnored.is_planted() || (!broker.fenced && !broker.in_controlled_shutdown && is_same)
     });
     Some(Reader { node, broker_epoch, eligible })
 }
