@@ -1,10 +1,11 @@
-//! Connections: the seams for listening, connecting and telling time, and the
-//! client side of a Kafka connection.
+//! Connections: the seams for listening, connecting, telling time and waiting
+//! for disks, and the client side of a Kafka connection.
 //!
 //! A node gets its [`Network`] and [`Clock`] from outside, so that one process can
 //! hold a whole cluster: over TCP, over pipes in a test ([`pipe::PipeNetwork`]), or
 //! inside a simulation. No API's meaning is known here, only frames and ids.
 
+mod blocking;
 mod clock;
 mod connection;
 mod frames;
@@ -13,6 +14,7 @@ mod seams;
 pub mod task;
 mod tcp;
 
+pub use blocking::{Blocking, Spent, WorkTime};
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use connection::{ConnectError, ConnectOptions, Connection, SendError};
 pub use frames::{FrameError, FrameReader};

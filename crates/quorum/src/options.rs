@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use log::Disk;
 use model::{ClusterId, DirectoryId, NodeId};
+pub use net::Blocking;
 use net::{Clock, Network};
 
 use crate::voters::Voters;
@@ -46,32 +47,6 @@ pub enum VoterSource {
     Static(Voters),
     /// The snapshot that `storage format` wrote (`--standalone`, `--initial-controllers`).
     Formatted,
-}
-
-/// Where work that waits for a disk runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocking {
-    /// On tokio's blocking threads, so that a slow disk never delays a heartbeat.
-    Threads,
-    /// In place: a simulation has one thread.
-    Inline,
-}
-
-impl Blocking {
-    /// Runs `work` to its end.
-    pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match self {
-            Self::Inline => work(),
-            Self::Threads => match tokio::task::spawn_blocking(work).await {
-                Ok(done) => done,
-                Err(failed) => match failed.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime shuts down: nobody is left to hear an answer.
-                    Err(_) => std::future::pending().await,
-                },
-            },
-        }
-    }
 }
 
 /// Timeouts and sizes, with Kafka's defaults.

@@ -96,8 +96,8 @@ impl Store {
         work: impl FnOnce(&mut State) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let store = self.clone();
-        let blocking = self.shared.blocking;
-        blocking
+        self.shared
+            .blocking
             .run(move || {
                 let mut state = store.lock();
                 state.refuse_if_poisoned()?;

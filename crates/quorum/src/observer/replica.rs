@@ -57,7 +57,8 @@ impl Replica {
         let io = |source| OpenError::Io { path: dir.clone(), source };
         options.disk.create_dir_all(&dir).map_err(io)?;
         options.disk.sync_dir(&options.log_dir).map_err(io)?;
-        let directory = Directory::open(options.disk.clone(), &dir, options.blocking, false).map_err(io)?;
+        let directory =
+            Directory::open(options.disk.clone(), &dir, options.blocking.clone(), false).map_err(io)?;
         let damaged = |cause: String| OpenError::Log { dir: dir.clone(), cause };
         let newest = directory.newest();
         let log = Segments::open(options.disk.clone(), &dir, options.tuning.segment_bytes);
@@ -65,7 +66,7 @@ impl Replica {
         join(&mut log, newest.as_ref().map(|file| file.anchor), &dir)
             .map_err(|error: StoreError| damaged(error.to_string()))?;
         let mut replica = Self {
-            blocking: options.blocking,
+            blocking: options.blocking.clone(),
             log,
             directory: Arc::new(directory),
             machine,
@@ -231,7 +232,7 @@ impl Replica {
         };
         let (picture, directory, level) =
             (self.machine.snapshot(), self.directory.clone(), self.level.clone());
-        let blocking = self.blocking;
+        let blocking = self.blocking.clone();
         self.building = Some(tokio::task::spawn_local(blocking.run(move || {
             let records = picture();
             let level = level.for_snapshot(&records);

@@ -46,7 +46,8 @@ async fn start(options: QuorumOptions, machine: Box<dyn StateMachine>) -> Result
     let io = |source| OpenError::Io { path: dir.clone(), source };
     options.disk.create_dir_all(&dir).map_err(io)?;
     options.disk.sync_dir(&options.log_dir).map_err(io)?;
-    let directory = Directory::open(options.disk.clone(), &dir, options.blocking, true).map_err(io)?;
+    let directory =
+        Directory::open(options.disk.clone(), &dir, options.blocking.clone(), true).map_err(io)?;
     let directory = Arc::new(directory);
     let store = open_store(&options, &dir, &directory)?;
     let peers = Arc::new(peers(&options));
@@ -128,7 +129,7 @@ fn open_store(options: &QuorumOptions, dir: &Path, directory: &Directory) -> Res
     let store = StoreOptions {
         disk: options.disk.clone(),
         dir: dir.to_owned(),
-        blocking: options.blocking,
+        blocking: options.blocking.clone(),
         clock: options.clock.clone(),
         node: options.node,
         directory: options.directory,
