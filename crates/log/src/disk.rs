@@ -9,6 +9,7 @@
 //! removal or rename after `sync_dir` of its directory. Nothing else.
 
 mod mem;
+mod mem_file;
 mod mem_state;
 mod real;
 
@@ -17,7 +18,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use mem::{Crash, MemDisk};
+pub use mem::{Crash, Loss, MemDisk, Survival};
 pub use real::RealDisk;
 
 /// How a file is opened.

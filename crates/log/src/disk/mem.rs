@@ -7,9 +7,9 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::mem_state::{FileId, Node, State};
+use crate::disk::mem_state::{FileRef, Node, State, holds, locked};
 use crate::disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
 
 /// A disk in memory.
@@ -32,15 +32,68 @@ pub enum Crash {
     },
 }
 
+/// Decides what a power cut leaves of what was never synced. Asked file by file and directory by
+/// directory in the order of their paths, within them in the order of the changes. Unless it says
+/// otherwise, nothing is left.
+pub trait Survival {
+    /// The next answers are for the writes of one file, of so many bytes together.
+    fn begin_file(&mut self, _bytes: usize) {}
+
+    /// How many of the first of `len` written bytes are left; `later` changes of the file follow.
+    fn of_write(&mut self, _len: usize, _later: usize) -> usize {
+        0
+    }
+
+    /// Whether a change of length is left; if not, nothing after it in this file is.
+    fn of_resize(&mut self) -> bool {
+        false
+    }
+
+    /// How many of so many changes of a directory's names are left: the first ones.
+    fn of_names(&mut self, _changes: usize) -> usize {
+        0
+    }
+}
+
+/// What a power cut took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Written, not synced, and gone.
+    pub bytes_lost: u64,
+    /// Written, not synced, and there all the same.
+    pub bytes_survived: u64,
+    /// Writes of which a part is left.
+    pub writes_torn: u64,
+    /// Changes of names that are gone.
+    pub names_lost: u64,
+}
+
+/// What survives when nothing does.
+pub(crate) struct Nothing;
+
+impl Survival for Nothing {}
+
+/// The last write to each file survives up to a length.
+struct LastWrite {
+    keep: usize,
+}
+
+impl Survival for LastWrite {
+    fn of_write(&mut self, len: usize, later: usize) -> usize {
+        if later == 0 { self.keep.min(len) } else { 0 }
+    }
+}
+
 struct MemFile {
     disk: MemDisk,
-    id: FileId,
+    file: FileRef,
     writable: bool,
 }
 
 struct MemLock {
     disk: MemDisk,
     path: PathBuf,
+    number: u64,
 }
 
 impl MemDisk {
@@ -51,20 +104,16 @@ impl MemDisk {
 
     /// Ends the run: locks are free again, faults planned are forgotten, and what `how` says is lost.
     pub fn crash(&self, how: Crash) {
-        let mut state = self.lock();
         match how {
-            Crash::Process => state.forget_processes(),
-            Crash::Power => state.lose_power(),
-            Crash::TornPower { keep } => {
-                for file in state.files.values_mut() {
-                    if let Some((at, bytes)) = file.last_write.take() {
-                        let kept = &bytes[..keep.min(bytes.len())];
-                        write_into(&mut file.synced, kept, at);
-                    }
-                }
-                state.lose_power();
-            }
+            Crash::Process => self.lock().forget_processes(),
+            Crash::Power => drop(self.lose_power(&mut Nothing)),
+            Crash::TornPower { keep } => drop(self.lose_power(&mut LastWrite { keep })),
         }
+    }
+
+    /// Ends the run with a power cut that leaves what `survival` says.
+    pub fn lose_power(&self, survival: &mut dyn Survival) -> Loss {
+        self.lock().lose_power(survival)
     }
 
     /// How many changes were made so far.
@@ -84,7 +133,8 @@ impl MemDisk {
         state.fail_at = Some(state.operations + changes);
     }
 
-    /// The next sync of a file fails, and what was dirty is dropped, as Linux does.
+    /// The next sync of a file fails, and what was dirty is dropped, as Linux does: the file reads
+    /// as it was last synced.
     pub fn fail_next_sync(&self) {
         self.lock().fail_next_sync = true;
     }
@@ -101,133 +151,129 @@ impl MemDisk {
 
     /// Flips bits of a byte of a file, as a bad medium does.
     pub fn flip(&self, path: &Path, at: u64, bits: u8) -> io::Result<()> {
-        let mut state = self.lock();
-        let Node::File(id) = state.node(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
-        let file = state.file_mut(id)?;
-        let at = usize::try_from(at).map_err(io::Error::other)?;
-        for bytes in [&mut file.now, &mut file.synced] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= bits;
-            }
-        }
+        let file = self.lock().file(path)?;
+        locked(&file).flip(at, bits);
         Ok(())
     }
 
+    /// Every file and its length, in the order of their paths.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        self.lock().files().into_iter().map(|(path, file)| (path, locked(&file).len())).collect()
+    }
+
+    /// Bytes of all files together.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 
 impl Disk for MemDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
-        let id = match state.node(path) {
-            Ok(Node::File(id)) => id,
-            Ok(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
-            Err(error) if mode == OpenMode::Read => return Err(error),
-            Err(_) => create(&mut state, path)?,
+        let file = match state.file(path) {
+            Err(error) if mode == OpenMode::ReadWrite && error.kind() == io::ErrorKind::NotFound => {
+                let (dir, name) = state.place(path)?;
+                state.admit_change()?;
+                let (number, made) = (state.begin_change(), FileRef::default());
+                state.set(&dir, name, Some(Node::File(made.clone())), number);
+                made
+            }
+            found => found?,
         };
-        Ok(Arc::new(MemFile { disk: self.clone(), id, writable: mode == OpenMode::ReadWrite }))
+        Ok(Arc::new(MemFile { disk: self.clone(), file, writable: mode == OpenMode::ReadWrite }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let state = self.lock();
-        if state.node(dir)? != Node::Dir {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        let children = state.names.iter().filter(|(path, _)| path.parent() == Some(dir));
-        let mut entries: Vec<DirEntry> = children
-            .filter_map(|(path, node)| {
-                let name = path.file_name()?.to_str()?.to_owned();
-                Some(DirEntry { name, is_dir: *node == Node::Dir })
-            })
-            .collect();
-        entries.sort_unstable();
-        Ok(entries)
+        let dir = self.lock().dir(dir)?;
+        let entries = &locked(&dir).names;
+        let named = entries.iter().filter_map(|(name, node)| {
+            Some(DirEntry { name: name.to_str()?.to_owned(), is_dir: matches!(node, Node::Dir(_)) })
+        });
+        Ok(named.collect())
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let missing =
-            |state: &State| dir.ancestors().any(|dir| !is_root(dir) && !state.names.contains_key(dir));
-        if !missing(&state) {
+        if state.dir(dir).is_ok() {
             return Ok(());
         }
         state.admit_change()?;
-        for dir in dir.ancestors().filter(|dir| !is_root(dir)) {
-            state.names.insert(dir.to_owned(), Node::Dir);
-        }
-        Ok(())
+        state.make_dirs(dir)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.node(path)?;
+        state.file(path)?;
+        let (dir, name) = state.place(path)?;
         state.admit_change()?;
-        state.names.remove(path);
+        let number = state.begin_change();
+        state.set(&dir, name, None, number);
         Ok(())
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.node(dir)?;
+        let gone = state.dir(dir)?;
+        let (above, name) = state.place(dir)?;
         state.admit_change()?;
-        for path in state.below(dir) {
-            state.names.remove(&path);
-        }
+        state.empty(&gone);
+        let number = state.begin_change();
+        state.set(&above, name, None, number);
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.node(from)?;
-        state.admit_change()?;
-        for path in state.below(from) {
-            let node = state.names.remove(&path).expect("just listed");
-            let rest = path.strip_prefix(from).expect("just listed as below");
-            let moved = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
-            // What was durable under the old directory's name stays so under the new one once
-            // the parent is synced: its files' own names did not change.
-            if moved != to && state.durable_names.contains_key(&path) {
-                state.durable_names.insert(moved.clone(), node);
-            }
-            state.names.insert(moved, node);
+        let node = state.node(from)?;
+        let ((old_dir, old_name), (new_dir, new_name)) = (state.place(from)?, state.place(to)?);
+        if holds(&node, &new_dir) {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
+        if let Ok(replaced) = state.dir(to)
+            && !locked(&replaced).names.is_empty()
+        {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.admit_change()?;
+        let number = state.begin_change();
+        state.set(&old_dir, old_name, None, number);
+        state.set(&new_dir, new_name, Some(node), number);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.admit_change()?;
-        state.sync_names(dir);
-        // The directory itself is reachable after this: the file systems in use journal it along.
-        for dir in dir.ancestors().filter(|dir| !is_root(dir)) {
-            state.durable_names.insert(dir.to_owned(), Node::Dir);
-        }
-        Ok(())
+        state.sync_names(dir)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.lock().names.contains_key(path))
+        Ok(self.lock().node(path).is_ok())
     }
 
     fn file_len(&self, path: &Path) -> io::Result<u64> {
-        let state = self.lock();
-        let Node::File(id) = state.node(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
-        Ok(state.file(id)?.now.len() as u64)
+        let file = self.lock().file(path)?;
+        Ok(locked(&file).len())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         let mut state = Self::lock(self);
-        if state.locks.insert(path.to_owned(), ()).is_some() {
+        if state.locks.contains_key(path) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(MemLock { disk: self.clone(), path: path.to_owned() }))
+        let number = state.next_lock;
+        state.next_lock += 1;
+        state.locks.insert(path.to_owned(), number);
+        Ok(Box::new(MemLock { disk: self.clone(), path: path.to_owned(), number }))
     }
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let state = Self::lock(self);
-        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used_bytes())))
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used)))
     }
 }
 
@@ -235,14 +281,18 @@ impl DirLock for MemLock {}
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        self.disk.lock().locks.remove(&self.path);
+        // After a crash it may be another's already.
+        let mut state = self.disk.lock();
+        if state.locks.get(&self.path) == Some(&self.number) {
+            state.locks.remove(&self.path);
+        }
     }
 }
 
 impl DiskFile for MemFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let state = self.disk.lock();
-        let bytes = &state.file(self.id)?.now;
+        let file = locked(&self.file);
+        let bytes = file.bytes();
         let from = usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
         let len = buffer.len().min(bytes.len() - from);
         buffer[..len].copy_from_slice(&bytes[from..from + len]);
@@ -251,38 +301,46 @@ impl DiskFile for MemFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.changing()?;
-        let len = state.file(self.id)?.now.len() as u64;
-        state.admit_growth((at + bytes.len() as u64).saturating_sub(len))?;
-        let file = state.file_mut(self.id)?;
-        write_into(&mut file.now, bytes, at);
-        file.last_write = Some((at, bytes.to_vec()));
+        let mut file = locked(&self.file);
+        let growth = (at + bytes.len() as u64).saturating_sub(file.len());
+        state.admit_growth(growth)?;
+        file.write(bytes, at);
+        if file.links > 0 {
+            state.used += growth;
+        }
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.changing()?;
-        let fails = std::mem::take(&mut state.fail_next_sync);
-        let file = state.file_mut(self.id)?;
-        file.last_write = None;
-        if fails {
-            file.now = file.synced.clone();
-            return Err(io::Error::other("the simulated device lost what was dirty"));
+        let mut file = locked(&self.file);
+        if !std::mem::take(&mut state.fail_next_sync) {
+            file.sync();
+            return Ok(());
         }
-        file.synced = file.now.clone();
-        Ok(())
+        let had = file.len();
+        file.lose(&mut Nothing, &mut Loss::default());
+        if file.links > 0 {
+            state.used = state.used + file.len() - had;
+        }
+        Err(io::Error::other("the simulated device lost what was dirty"))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.changing()?;
-        let had = state.file(self.id)?.now.len() as u64;
+        let mut file = locked(&self.file);
+        let had = file.len();
         state.admit_growth(len.saturating_sub(had))?;
-        let len = usize::try_from(len).map_err(io::Error::other)?;
-        state.file_mut(self.id)?.now.resize(len, 0);
+        usize::try_from(len).map_err(io::Error::other)?;
+        file.resize(len);
+        if file.links > 0 {
+            state.used = state.used + len - had;
+        }
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().file(self.id)?.now.len() as u64)
+        Ok(locked(&self.file).len())
     }
 
     fn raw_fd(&self) -> Option<RawFd> {
@@ -299,31 +357,6 @@ impl MemFile {
         state.admit_change()?;
         Ok(state)
     }
-}
-
-fn create(state: &mut State, path: &Path) -> io::Result<FileId> {
-    let parent = path.parent().unwrap_or_else(|| Path::new(""));
-    if !is_root(parent) && state.node(parent)? != Node::Dir {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    state.admit_change()?;
-    let id = state.next_file;
-    state.next_file += 1;
-    state.files.insert(id, Default::default());
-    state.names.insert(path.to_owned(), Node::File(id));
-    Ok(id)
-}
-
-fn is_root(path: &Path) -> bool {
-    path.as_os_str().is_empty() || path == Path::new("/")
-}
-
-fn write_into(file: &mut Vec<u8>, bytes: &[u8], at: u64) {
-    let at = usize::try_from(at).expect("files in memory fit its addresses");
-    if file.len() < at + bytes.len() {
-        file.resize(at + bytes.len(), 0);
-    }
-    file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -411,5 +444,57 @@ mod tests {
         assert!(Disk::lock(&disk, Path::new("/d/.lock")).is_err());
         drop(lock);
         assert!(Disk::lock(&disk, Path::new("/d/.lock")).is_ok());
+    }
+
+    #[test]
+    fn a_renamed_directory_keeps_what_was_durable_in_it() {
+        let (old, new) = (Path::new(DIR), Path::new("/e"));
+        let disk = disk_with(b"abc");
+        disk.open(Path::new(FILE), OpenMode::ReadWrite).and_then(|file| file.sync()).expect("no fault");
+        disk.sync_dir(old).expect("no fault");
+        disk.rename(old, new).expect("no fault");
+        assert!(!disk.exists(old).expect("no fault"));
+        assert_eq!(read_file(&disk, Path::new("/e/f"), 100).expect("moved along"), b"abc");
+        disk.crash(Crash::Power);
+        assert_eq!(content(&disk), Some(b"abc".to_vec()), "the new name was not durable");
+        disk.rename(old, new).and_then(|()| disk.sync_dir(Path::new("/"))).expect("no fault");
+        disk.crash(Crash::Power);
+        assert_eq!(disk.files(), [("/e/f".into(), 3)]);
+    }
+
+    #[test]
+    fn a_removed_file_serves_who_has_it_open_and_takes_no_room() {
+        let disk = disk_with(b"abc");
+        let file = disk.open(Path::new(FILE), OpenMode::ReadWrite).expect("no fault");
+        assert_eq!(disk.used_bytes(), 3);
+        disk.remove_dir_all(Path::new(DIR)).expect("no fault");
+        assert_eq!(disk.used_bytes(), 0);
+        file.write_at(b"defg", 3).expect("no fault");
+        assert_eq!((file.len().expect("open"), disk.used_bytes()), (7, 0));
+    }
+
+    #[test]
+    fn a_lock_of_a_killed_process_cannot_free_the_next_ones() {
+        let (disk, path) = (MemDisk::new(), Path::new("/d/.lock"));
+        let old = Disk::lock(&disk, path).expect("free");
+        disk.crash(Crash::Process);
+        let _new = Disk::lock(&disk, path).expect("freed by the crash");
+        drop(old);
+        assert!(Disk::lock(&disk, path).is_err());
+    }
+
+    #[test]
+    fn ten_thousand_directories_are_made_synced_and_listed_at_once() {
+        let disk = MemDisk::new();
+        for number in 0..10_000 {
+            let dir = format!("/d/{number}");
+            disk.create_dir_all(Path::new(&dir)).expect("no fault");
+            let file = disk.open(&Path::new(&dir).join("f"), OpenMode::ReadWrite).expect("no fault");
+            file.write_at(b"abc", 0).and_then(|()| file.sync()).expect("no fault");
+            disk.sync_dir(Path::new(&dir)).and_then(|()| disk.sync_dir(Path::new("/d"))).expect("no fault");
+            assert_eq!(disk.list(Path::new(&dir)).expect("no fault").len(), 1);
+        }
+        disk.crash(Crash::Power);
+        assert_eq!((disk.files().len(), disk.used_bytes()), (10_000, 30_000));
     }
 }
