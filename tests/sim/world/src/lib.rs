@@ -3,7 +3,11 @@
 //! Everything lives on one thread in tokio's paused time, draws from one seed, and fails
 //! on demand. Nothing here knows what a broker is: only the seams of `net` and `log`.
 
+pub mod clock;
+pub mod disk;
 pub mod process;
 pub mod trace;
 
+pub use clock::SimClock;
+pub use disk::SimDisk;
 pub use process::Process;
