@@ -1,0 +1,284 @@
+//! Jepsen's `queue` workload as a whole: producers, consumers and an administrator on hosts
+//! of their own, and the final reading after everything was healed.
+//!
+//! All choices follow from the seed. Groups and transactions join in [`Workload::start`] as
+//! further kinds of clients; [`Workload::final_phase`] stays what it is, for a value that was
+//! acknowledged must be there whoever wrote it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use net::{Clock, Network};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::workload::admin::Admin;
+use crate::workload::board::Board;
+use crate::workload::client::{Address, Client, ClientOptions, Key};
+use crate::workload::consumer::Consumer;
+use crate::workload::producer::{Producer, ProducerOptions};
+use crate::workload::record::{Recorder, SharedHistory};
+
+/// How long a poll of the final reading waits for records.
+const FINAL_WAIT_MS: i32 = 100;
+
+/// Tells every client to end after what it is doing.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Not yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Now.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is time.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A topic to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPlan {
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many replicas of each.
+    pub replicas: i16,
+    /// `min.insync.replicas`.
+    pub min_insync: i16,
+    /// `flush.messages=1`: what was acknowledged also survives power loss on every node.
+    pub flushes: bool,
+    /// `segment.bytes`.
+    pub segment_bytes: u64,
+}
+
+impl TopicPlan {
+    /// Three replicas, two of which must have what is acknowledged.
+    pub fn usual() -> Self {
+        Self { partitions: 2, replicas: 3, min_insync: 2, flushes: false, segment_bytes: 16 << 10 }
+    }
+
+    /// Any.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let replicas = [1, 2, 3, 3, 3][rng.usize(..5)];
+        Self {
+            partitions: rng.i32(1..=3),
+            replicas,
+            min_insync: rng.i16(1..=replicas),
+            flushes: rng.u8(..3) == 0,
+            segment_bytes: 1 << rng.u8(11..=16),
+        }
+    }
+
+    /// Its settings in Kafka's words.
+    pub fn configs(&self) -> Vec<(&'static str, String)> {
+        let mut configs = vec![
+            ("min.insync.replicas", self.min_insync.to_string()),
+            ("internal.segment.bytes", self.segment_bytes.to_string()),
+        ];
+        if self.flushes {
+            configs.push(("flush.messages", "1".to_owned()));
+        }
+        configs
+    }
+}
+
+impl fmt::Display for TopicPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partitions, replicas, min_insync, segment_bytes, .. } = self;
+        write!(
+            f,
+            "partitions={partitions} replicas={replicas} min.insync={min_insync} segment={segment_bytes}"
+        )?;
+        f.write_str(if self.flushes { " flush=1" } else { "" })
+    }
+}
+
+/// Who takes part and how busily.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Producers with `enable.idempotence`.
+    pub idempotent_producers: u32,
+    /// Producers without.
+    pub plain_producers: u32,
+    /// Consumers.
+    pub consumers: u32,
+    /// Topics that are there from the beginning to the end.
+    pub topics: Vec<TopicPlan>,
+    /// A producer's pause between bursts, on average.
+    pub producer_think: Duration,
+    /// The administrator's pause between changes, on average; `None` for no changes at all.
+    pub admin_think: Option<Duration>,
+}
+
+impl Options {
+    /// Six clients, two or three topics.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let flushing = TopicPlan { partitions: 1, flushes: true, ..TopicPlan::usual() };
+        let mut topics = vec![TopicPlan::usual(), flushing];
+        if rng.bool() {
+            let drawn = TopicPlan::draw(rng);
+            topics.push(TopicPlan { replicas: 3, min_insync: drawn.min_insync.min(2), ..drawn });
+        }
+        Self {
+            idempotent_producers: 2,
+            plain_producers: 1,
+            consumers: 2,
+            topics,
+            producer_think: Duration::from_millis(rng.u64(200..=500)),
+            admin_think: Some(Duration::from_millis(rng.u64(1_000..=5_000))),
+        }
+    }
+}
+
+/// What the clients live in.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The network as a host of that name sees it.
+    pub network: Arc<dyn Fn(&str) -> Arc<dyn Network> + Send + Sync>,
+    /// `bootstrap.servers`.
+    pub bootstrap: Vec<Address>,
+    /// What time it is for clients and the history.
+    pub clock: Arc<dyn Clock>,
+    /// Where everything is noted.
+    pub history: SharedHistory,
+}
+
+/// The workload of one run.
+pub struct Workload {
+    options: Options,
+    surroundings: Surroundings,
+    board: Arc<Mutex<Board>>,
+    seed: u64,
+}
+
+/// What the final reading found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinalReading {
+    /// Acknowledged and never read, by anyone.
+    pub unseen: BTreeMap<Key, Vec<u64>>,
+    /// Partitions that could not be read to their end in time: the end, if it was learnt, and how far.
+    pub unread: BTreeMap<Key, (Option<i64>, Option<i64>)>,
+    /// How many partitions there were.
+    pub partitions: usize,
+}
+
+impl FinalReading {
+    /// Whether everything was read.
+    pub fn is_complete(&self) -> bool {
+        self.unseen.is_empty() && self.unread.is_empty()
+    }
+}
+
+impl Workload {
+    /// A workload that has not begun.
+    pub fn new(options: Options, surroundings: Surroundings, seed: u64) -> Self {
+        Self { options, surroundings, board: Arc::default(), seed }
+    }
+
+    /// Starts all clients, each a task on a host of its own: `c1`, `c2`, ... They end soon after `stop`.
+    pub fn start(&self, stop: &Stop) -> Vec<JoinHandle<()>> {
+        let mut hosts = (1..).map(|number| format!("c{number}"));
+        let mut host = || hosts.next().expect("numbers do not end");
+        let mut tasks = vec![self.start_admin(&host(), stop)];
+        let idempotent = (0..self.options.idempotent_producers).map(|_| true);
+        let plain = (0..self.options.plain_producers).map(|_| false);
+        for is_idempotent in idempotent.chain(plain) {
+            let options = ProducerOptions { is_idempotent, think: self.options.producer_think };
+            let (client, recorder) = self.client(&host());
+            let clock = self.surroundings.clock.clone();
+            let producer = Producer::new(client, recorder, self.board.clone(), clock, options);
+            tasks.push(net::task::spawn(Box::pin(producer.run(stop.clone()))));
+        }
+        for _ in 0..self.options.consumers {
+            let (client, recorder) = self.client(&host());
+            let consumer = Consumer::new(client, recorder, self.board.clone());
+            tasks.push(net::task::spawn(Box::pin(consumer.run(stop.clone()))));
+        }
+        tasks
+    }
+
+    /// Runs all clients until `stop`, and returns once they have ended.
+    pub async fn run(&self, stop: &Stop) {
+        for task in self.start(stop) {
+            // A client that panicked has a bug of ours: let it be heard.
+            if let Err(failed) = task.await
+                && let Ok(panic) = failed.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    /// Reads every partition from its beginning to its end, once the faults are healed and the clients
+    /// have ended, until all that was acknowledged was seen or `bound` is over.
+    pub async fn final_phase(&self, bound: Duration) -> FinalReading {
+        let deadline = Instant::now() + bound;
+        let (client, recorder) = self.client("final");
+        let mut reader = Consumer::new(client, recorder, self.board.clone());
+        let keys = self.lock().partitions();
+        let mut ends: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut attempt = 0;
+        while ends.len() < keys.len() && Instant::now() < deadline {
+            reader.client().refresh_if_stale().await;
+            let missing: Vec<Key> = keys.iter().filter(|key| !ends.contains_key(*key)).cloned().collect();
+            ends.extend(reader.ends(&missing).await);
+            if ends.len() < keys.len() {
+                reader.client().distrust();
+                reader.client().back_off(attempt).await;
+                attempt += 1;
+            }
+        }
+        reader.assign(keys.iter().cloned());
+        let is_read = |reader: &Consumer, key: &Key| {
+            ends.get(key).is_some_and(|end| reader.position(key).is_some_and(|at| at >= *end))
+        };
+        while Instant::now() < deadline {
+            reader.poll(FINAL_WAIT_MS).await;
+            if keys.iter().all(|key| is_read(&reader, key)) && self.lock().unseen() == 0 {
+                break;
+            }
+        }
+        let unread = keys.iter().filter(|key| !is_read(&reader, key));
+        let unread = unread.map(|key| (key.clone(), (ends.get(key).copied(), reader.position(key))));
+        FinalReading { unseen: self.lock().unseen_values(), unread: unread.collect(), partitions: keys.len() }
+    }
+
+    /// What the clients share.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
+        self.board.lock().expect("no holder of this lock panics")
+    }
+
+    fn start_admin(&self, host: &str, stop: &Stop) -> JoinHandle<()> {
+        let (client, recorder) = self.client(host);
+        let think = self.options.admin_think;
+        let (plans, stop) = (self.options.topics.clone(), stop.clone());
+        let mut admin = Admin::new(client, recorder, self.board.clone(), think.unwrap_or_default());
+        net::task::spawn(Box::pin(async move {
+            if admin.set_up(&plans, &stop).await && think.is_some() {
+                admin.run(stop).await;
+            }
+        }))
+    }
+
+    fn client(&self, host: &str) -> (Client, Recorder) {
+        let seed = host.bytes().fold(self.seed, |seed, byte| Rng::with_seed(seed ^ u64::from(byte)).u64(..));
+        let client = Client::new(ClientOptions {
+            name: host.to_owned(),
+            network: (self.surroundings.network)(host),
+            bootstrap: self.surroundings.bootstrap.clone(),
+            seed,
+        });
+        (client, Recorder::new(host, self.surroundings.clock.clone(), self.surroundings.history.clone()))
+    }
+}

@@ -1,0 +1,224 @@
+//! The workload against whole nodes over pipes and disks in memory: without faults everything
+//! is acknowledged and seen, and with a node killed and restarted nothing that was is lost.
+//!
+//! The simulated machines are not used: what is shown here is the workload, not the world.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use broker::identity::{META_PROPERTIES, MetaProperties};
+use broker::{Node, NodeOptions};
+use config::{NodeConfig, Properties};
+use kastle_sim::workload::queue::{FinalReading, Options, Stop, Surroundings, TopicPlan, Workload};
+use kastle_sim::workload::record::{AdminOutcome, Event, History, SendOutcome};
+use log::Disk;
+use log::disk::{MemDisk, write_atomically};
+use model::{ClusterId, NodeId, Timestamp, Uuid};
+use net::pipe::PipeNetwork;
+use net::{Blocking, Clock, Network, VirtualClock};
+use tokio::task::LocalSet;
+
+const CLUSTER: ClusterId = Uuid::from_u128(0x4b41_5354_4c45);
+const NODES: i32 = 3;
+
+/// Three nodes, each controller and broker.
+struct Cluster {
+    network: PipeNetwork,
+    disks: BTreeMap<i32, MemDisk>,
+    nodes: BTreeMap<i32, Node>,
+    dead: Vec<Node>,
+    starts: u64,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let network = PipeNetwork::new();
+        let disks = (1..=NODES).map(|id| (id, formatted(id))).collect();
+        let mut cluster = Self { network, disks, nodes: BTreeMap::new(), dead: Vec::new(), starts: 0 };
+        for id in 1..=NODES {
+            cluster.network.host(&format!("n{id}"));
+        }
+        for id in 1..=NODES {
+            cluster.boot(id).await;
+        }
+        cluster
+    }
+
+    async fn boot(&mut self, id: i32) {
+        self.starts += 1;
+        let options = NodeOptions {
+            config: node_config(id),
+            disk: Arc::new(self.disks[&id].clone()),
+            network: Arc::new(self.network.host(&format!("n{id}"))),
+            clock: clock(),
+            seed: self.starts,
+            blocking: Blocking::Inline,
+        };
+        let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+        self.nodes.insert(id, node);
+    }
+
+    /// What is left of the process runs on without a network.
+    fn kill(&mut self, id: i32) {
+        self.network.kill(&format!("n{id}"));
+        self.dead.push(self.nodes.remove(&id).expect("it runs"));
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000)))
+}
+
+fn formatted(id: i32) -> MemDisk {
+    let disk = MemDisk::new();
+    let dir = Path::new("/data");
+    disk.create_dir_all(dir).expect("an empty disk takes directories");
+    let directory = Uuid::from_u128(1_000 + u128::from(id.unsigned_abs()));
+    let meta = MetaProperties { cluster: CLUSTER, node: NodeId::new(id), directory };
+    write_atomically(&disk, &dir.join(META_PROPERTIES), meta.to_text().as_bytes()).expect("there is room");
+    disk
+}
+
+fn node_config(id: i32) -> NodeConfig {
+    let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@n{id}:9093")).collect();
+    let text = format!(
+        "process.roles=broker,controller\nnode.id={id}\nlog.dirs=/data\n\
+         listeners=PLAINTEXT://n{id}:9092,CONTROLLER://n{id}:9093\n\
+         controller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         controller.quorum.voters={}\nauto.create.topics.enable=false\n",
+        voters.join(",")
+    );
+    let properties = Properties::parse("test.properties", text.as_bytes()).expect("well-formed");
+    NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a run left.
+struct Ran {
+    history: History,
+    reading: FinalReading,
+}
+
+/// Runs the workload on a cluster for 20 virtual seconds; node `killed` dies after 6 and is back after 12.
+fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+    let history = Arc::new(Mutex::new(History::default()));
+    let noted = history.clone();
+    let run = async move {
+        let mut cluster = Cluster::start().await;
+        let network = cluster.network.clone();
+        let surroundings = Surroundings {
+            network: Arc::new(move |host| -> Arc<dyn Network> { Arc::new(network.host(host)) }),
+            bootstrap: (1..=NODES).map(|id| (format!("n{id}"), 9092)).collect(),
+            clock: clock(),
+            history: noted,
+        };
+        let workload = Workload::new(options, surroundings, seed);
+        let stop = Stop::new();
+        let faults = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            killed.into_iter().for_each(|id| cluster.kill(id));
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            if let Some(id) = killed {
+                cluster.boot(id).await;
+            }
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            stop.set();
+        };
+        tokio::join!(workload.run(&stop), faults);
+        workload.final_phase(Duration::from_secs(60)).await
+    };
+    let in_time = async { tokio::time::timeout(Duration::from_secs(600), run).await };
+    let reading = LocalSet::new().block_on(&runtime, in_time).expect("the run ends");
+    assert!(reading.is_complete(), "{reading:?}");
+    drop(runtime);
+    let history = history.lock().expect("nobody panicked").clone();
+    Ran { history, reading }
+}
+
+impl Ran {
+    fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
+        self.history.events.iter().filter(|(_, _, event)| which(event)).count()
+    }
+
+    fn acked(&self) -> usize {
+        self.count(|event| matches!(event, Event::SendEnded(_, SendOutcome::Acked { .. })))
+    }
+
+    /// Nobody saw anything that a healthy log does not show.
+    fn expect_sound(&self) {
+        for (at, process, event) in &self.history.events {
+            let is_wrong = matches!(
+                event,
+                Event::Corrupt { .. } | Event::Truncated { .. } | Event::Reset { .. } | Event::Noted(_)
+            );
+            assert!(!is_wrong, "{} ms, {process}: {event:?}", at.get());
+        }
+    }
+}
+
+fn quiet() -> Options {
+    Options {
+        idempotent_producers: 2,
+        plain_producers: 1,
+        consumers: 2,
+        topics: vec![TopicPlan::usual(), TopicPlan { partitions: 1, flushes: true, ..TopicPlan::usual() }],
+        producer_think: Duration::from_millis(300),
+        admin_think: None,
+    }
+}
+
+#[test]
+fn without_faults_everything_is_acknowledged_and_seen() {
+    for seed in 1..=3 {
+        let ran = check(seed, quiet(), None);
+        ran.expect_sound();
+        let sent = ran.count(|event| matches!(event, Event::SendBegan { .. }));
+        assert_eq!(ran.acked(), sent, "every batch is acknowledged");
+        assert!(sent > 100, "{sent} batches are too few to mean anything");
+        assert_eq!(ran.reading.partitions, 3);
+        let polled = ran.count(|event| matches!(event, Event::PollEnded(_, seen) if !seen.is_empty()));
+        assert!(polled > 50, "{polled} polls are too few to mean anything");
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_and_restarted_takes_nothing_with_it() {
+    for seed in 1..=3 {
+        let ran = check(seed, quiet(), Some(seed.try_into().expect("few seeds")));
+        ran.expect_sound();
+        let attempts = ran.count(|event| matches!(event, Event::SendAttempted(_)));
+        let sent = ran.count(|event| matches!(event, Event::SendBegan { .. }));
+        assert!(attempts > sent, "the kill made nobody send again");
+        assert!(ran.acked() * 10 > sent * 8, "{} of {sent} acknowledged", ran.acked());
+    }
+}
+
+#[test]
+fn an_administrator_in_the_middle_of_it_all_loses_nothing() {
+    for seed in 1..=3 {
+        let options = Options { admin_think: Some(Duration::from_millis(300)), ..quiet() };
+        let ran = check(seed, options, None);
+        let done = ran.count(|event| matches!(event, Event::AdminEnded(_, AdminOutcome::Done)));
+        let ended = ran.count(|event| matches!(event, Event::AdminEnded(..)));
+        assert!(ended > 40 && done * 2 > ended, "{done} of {ended} operations done");
+        assert!(ran.reading.partitions > 3, "no topic came or grew");
+        let corrupt = ran.count(|event| matches!(event, Event::Corrupt { .. } | Event::Truncated { .. }));
+        assert_eq!(corrupt, 0);
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_history() {
+    let told = |seed| format!("{:?}", check(seed, quiet(), Some(1)).history.events);
+    let (first, again) = (told(7), told(7));
+    assert!(first == again, "a run and its replay differ");
+    assert_ne!(first, told(8));
+}
