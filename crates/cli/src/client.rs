@@ -127,7 +127,34 @@ impl Cluster {
         Err(unreachable_cluster(&causes.join("; ")))
     }
 
-    /// Sends a request that has no answer (`acks=0`): failures of the connection show at the next one.
+    /// Sends a request that has no answer (`acks=0`) in the version that [`Cluster::version_at`] says.
+    pub async fn tell(&mut self, to: To, request: impl Into<RequestKind>) -> Outcome {
+        let request = request.into();
+        let version = self.version_at(to, &request).await?;
+        let Some(address) = self.candidates(to).into_iter().next() else {
+            return Err(unreachable_cluster("the node is unknown"));
+        };
+        let told = match self.link(&address).await {
+            Ok(link) => link.connection.send_one_way(version, request, REQUEST_TIMEOUT).await,
+            Err(Refusal::Unreachable(cause) | Refusal::Unspoken(cause)) => {
+                return Err(unreachable_cluster(&cause));
+            }
+        };
+        told.map_err(|error| unreachable_cluster(&error.to_string()))
+    }
+
+    /// Returns once every node has read what it was told: a node answers a connection's requests in
+    /// their order. An error says that a node closed the connection instead, which is how it refuses.
+    pub async fn settle(&mut self) -> Outcome {
+        for link in self.links.values() {
+            let asked = ApiVersionsRequest::default();
+            let answered = link.connection.send(0, asked, REQUEST_TIMEOUT).await;
+            answered.map_err(|error| unreachable_cluster(&error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The version in which a request would be sent there.
     pub async fn version_at(&mut self, to: To, request: &RequestKind) -> Outcome<i16> {
         let Some(address) = self.candidates(to).into_iter().next() else {
             return Err(unreachable_cluster("the node is unknown"));

@@ -2,10 +2,13 @@
 //!
 //! Lines that are there together leave together, so a pipe is fast and a person at a
 //! terminal sees each line acknowledged. Records with keys go where Kafka's clients
-//! put them; those without fill one partition's batch after another's.
+//! put them; those without fill one partition's batch after another's. As with Kafka's
+//! producer, batches carry sequences unless told otherwise: one that is sent again after
+//! its answer was lost is not written twice.
 
 mod lines;
 mod partitioner;
+mod sequences;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,12 +22,13 @@ use tokio::time::Instant;
 use wire::batch::{BatchBuilder, NewRecord};
 use wire::codec::Codec;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use wire::messages::{ProduceRequest, topic};
+use wire::messages::{ProduceRequest, ProduceResponse, topic};
 
 use crate::client::{Cluster, PATIENCE, PAUSE, Routes, Target, To, answer, converse, refused, unexpected};
-use crate::failure::{Failure, Outcome, say};
+use crate::failure::{Failure, Kind, Outcome, say};
 use crate::output;
 use crate::produce::lines::{Line, Lines};
+use crate::produce::sequences::Sequences;
 
 /// A batch leaves when it has this size: far below the smallest limit in use (1 MiB), large enough
 /// that its overhead is nothing.
@@ -48,9 +52,13 @@ pub struct Arguments {
     /// A header on every record; repeatable.
     #[arg(long, short = 'H', value_name = "KEY=VALUE")]
     header: Vec<String>,
-    /// How many replicas answer for a record.
+    /// How many replicas answer for a record; 0 waits for nobody, and what is lost is not noticed.
     #[arg(long, value_enum, default_value = "all")]
     acks: Acks,
+    /// Write without sequences: a batch whose answer was lost may be written twice. Implied by --acks 0
+    /// and 1.
+    #[arg(long)]
+    no_idempotence: bool,
     /// How batches are compressed.
     #[arg(long, short = 'z', value_enum, default_value = "none")]
     compression: Compression,
@@ -64,14 +72,27 @@ pub struct Arguments {
     target: Target,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Acks {
+    /// Nobody.
+    #[value(name = "0")]
+    Nobody,
     /// The leader alone.
     #[value(name = "1")]
     Leader,
     /// Every replica in sync.
     #[value(name = "all", alias = "-1")]
     All,
+}
+
+impl Acks {
+    fn to_wire(self) -> i16 {
+        match self {
+            Self::Nobody => 0,
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -121,7 +142,10 @@ struct Producer<'a> {
     /// The partition that records without a key fill now.
     sticky: usize,
     batches: BTreeMap<i32, BatchBuilder>,
-    acknowledged: u64,
+    /// What makes it idempotent, where it is.
+    sequences: Option<Sequences>,
+    /// Records acknowledged, or with `acks=0` sent.
+    done: u64,
 }
 
 impl<'a> Producer<'a> {
@@ -132,8 +156,11 @@ impl<'a> Producer<'a> {
         mut lines: Lines,
     ) -> Outcome {
         let routes = cluster.partitions(&arguments.topic, true).await?;
+        let is_idempotent = arguments.acks == Acks::All && !arguments.no_idempotence;
+        let sequences = if is_idempotent { Some(Sequences::begin(&mut cluster).await?) } else { None };
         let batches = BTreeMap::new();
-        let mut producer = Self { cluster, arguments, headers, routes, sticky: 0, batches, acknowledged: 0 };
+        let mut producer =
+            Self { cluster, arguments, headers, routes, sticky: 0, batches, sequences, done: 0 };
         if let Some(partition) = arguments.partition
             && !producer.routes.leaders.contains_key(&partition)
         {
@@ -152,10 +179,22 @@ impl<'a> Producer<'a> {
             producer.flush().await?;
         }
         producer.flush().await?;
-        if arguments.target.json {
-            return output::json(&json!({"acknowledged": producer.acknowledged}));
+        producer.finish().await
+    }
+
+    /// Says what was done.
+    async fn finish(mut self) -> Outcome {
+        let what = match self.arguments.acks {
+            Acks::Nobody => {
+                self.cluster.settle().await?;
+                "sent"
+            }
+            Acks::Leader | Acks::All => "acknowledged",
+        };
+        if self.arguments.target.json {
+            return output::json(&json!({what: self.done}));
         }
-        say(format_args!("{} records acknowledged", producer.acknowledged))
+        say(format_args!("{} records {what}", self.done))
     }
 
     async fn push(&mut self, line: &Line) -> Outcome {
@@ -165,7 +204,14 @@ impl<'a> Producer<'a> {
         let headers: Vec<(&[u8], Option<&[u8]>)> =
             self.headers.iter().map(|(key, value)| (key.as_bytes(), Some(value.as_bytes()))).collect();
         let codec = self.arguments.compression.codec();
-        let fresh = || BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(-1)).codec(codec, None);
+        let sequences = self.sequences.as_ref();
+        let fresh = || {
+            let batch = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(-1)).codec(codec, None);
+            match sequences {
+                Some(sequences) => batch.producer(sequences.next(partition), false),
+                None => batch,
+            }
+        };
         let batch = self.batches.entry(partition).or_insert_with(fresh);
         batch.push(&NewRecord { timestamp, key, value, headers: &headers });
         if batch.size_bytes() < BATCH_BYTES {
@@ -207,7 +253,10 @@ impl<'a> Producer<'a> {
                 Failure::refused(format!("cannot compress a batch: {error}; try another codec"))
             })?;
             self.send(partition, bytes.into()).await?;
-            self.acknowledged += u64::try_from(batch.count()).unwrap_or(0);
+            if let Some(sequences) = &mut self.sequences {
+                sequences.advance(partition, batch.count());
+            }
+            self.done += u64::try_from(batch.count()).unwrap_or(0);
         }
         Ok(())
     }
@@ -217,7 +266,8 @@ impl<'a> Producer<'a> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (code, message) = self.send_once(partition, records.clone()).await?;
-            if !code.is_error() {
+            // A duplicate was written the first time; only its answer was lost.
+            if !code.is_error() || code == ErrorCode::DuplicateSequenceNumber {
                 return Ok(());
             }
             if !code.is_retriable() || Instant::now() >= deadline {
@@ -236,11 +286,8 @@ impl<'a> Producer<'a> {
         let Some(&leader) = self.routes.leaders.get(&partition) else {
             return Ok((ErrorCode::UnknownTopicOrPartition, None));
         };
-        let acks = match self.arguments.acks {
-            Acks::Leader => 1,
-            Acks::All => -1,
-        };
-        let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(ACKS_TIMEOUT_MS);
+        let acks = self.arguments.acks;
+        let request = ProduceRequest::default().with_acks(acks.to_wire()).with_timeout_ms(ACKS_TIMEOUT_MS);
         let version = self.cluster.version_at(To::Node(leader), &request.clone().into()).await;
         let Ok(version) = version else {
             return Ok((ErrorCode::NotLeaderOrFollower, None));
@@ -253,16 +300,26 @@ impl<'a> Producer<'a> {
             named.with_name(topic(&self.arguments.topic))
         };
         let request = request.with_topic_data(vec![named]);
-        let response = match self.cluster.ask(To::Node(leader), request).await {
-            Ok(response) => answer!(Produce, response),
-            // The leader may have died: whoever leads next takes the batch.
-            Err(failure) if failure.kind == crate::failure::Kind::Unreachable => {
-                return Ok((ErrorCode::NetworkException, Some(failure.to_string())));
-            }
-            Err(failure) => return Err(failure),
+        let sent = if acks == Acks::Nobody {
+            self.cluster.tell(To::Node(leader), request).await.map(|()| None)
+        } else {
+            self.cluster.ask(To::Node(leader), request).await.map(Some)
         };
-        let found = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
-        let Some(found) = found else { return Err(unexpected()) };
-        Ok((ErrorCode::from_code(found.error_code), found.error_message.map(|message| message.to_string())))
+        match sent {
+            Ok(None) => Ok((ErrorCode::None, None)),
+            Ok(Some(response)) => outcome_of(answer!(Produce, response)),
+            // The leader may have died: whoever leads next takes the batch.
+            Err(failure) if failure.kind == Kind::Unreachable => {
+                Ok((ErrorCode::NetworkException, Some(failure.to_string())))
+            }
+            Err(failure) => Err(failure),
+        }
     }
+}
+
+/// What a response says of the one partition that was written to.
+fn outcome_of(response: ProduceResponse) -> Outcome<(ErrorCode, Option<String>)> {
+    let found = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
+    let Some(found) = found else { return Err(unexpected()) };
+    Ok((ErrorCode::from_code(found.error_code), found.error_message.map(|message| message.to_string())))
 }

@@ -247,8 +247,29 @@ fn what_is_produced_is_consumed() {
         assert_eq!(record["headers"][0]["key"], "h");
     }
     check(at, &on("consume t --from-beginning -n 1 --format %p@%o=%v\\n"), 0, &["0@0=0\n"]);
+    for (how, said) in
+        [("--acks 0", "2 records sent"), ("--acks 1", "2 records ack"), ("--no-idempotence", "2 records ack")]
+    {
+        check_with(at, &on(&format!("produce {} {how}", &how[how.len() - 1..])), "one\ntwo\n", 0, &[said]);
+        let read = on(&format!("consume {} --from-beginning -e", &how[how.len() - 1..]));
+        assert_eq!(String::from_utf8_lossy(&run(at, &read, "").stdout), "one\ntwo\n", "{how}");
+    }
+    let json = check_with(at, &on("produce 0 --acks 0 --json"), "three\n", 0, &[]);
+    assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok_and(|said| said["sent"] == 1), "{json}");
+    check(at, &on("topics create small -c max.message.bytes=100"), 0, &[]);
+    let large = "x".repeat(1_000);
+    check_with(at, &on("produce small"), &large, 1, &["cannot write to small-0", "MESSAGE_TOO_LARGE"]);
+    // The leader cannot say no, and closes the connection.
+    check_with(at, &on("produce small --acks 0"), &large, 3, &["the other end closed it"]);
     check(at, &on("produce t -p 7"), 1, &["cannot write to partition 7"]);
     check(at, &on("consume t -p 7 -e"), 1, &["cannot read partition 7"]);
     node.stop("-INT");
-    check(at, "log dump data/t-0/00000000000000000000.log", 0, &["value=\"999\"", "codec=zstd"]);
+    check(
+        at,
+        "log dump data/t-0/00000000000000000000.log",
+        0,
+        &["value=\"999\"", "codec=zstd", " sequence=0"],
+    );
+    let dumped = check(at, "log dump data/e-0/00000000000000000000.log", 0, &["value=\"two\""]);
+    assert!(!dumped.contains("sequence="), "--no-idempotence writes no sequences: {dumped}");
 }

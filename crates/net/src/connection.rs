@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wire::api::ApiKey;
 use wire::messages::{RequestKind, ResponseKind, StrBytes};
 
 use crate::frames::FrameReader;
@@ -80,7 +81,7 @@ impl ConnectError {
     }
 }
 
-/// Why a request has no response. All but `Encode` leave the connection closed.
+/// Why a request has no response, or could not be sent. All but `Encode` leave the connection closed.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The connection closed before the response came.
@@ -130,11 +131,24 @@ struct Shared {
     peer: String,
     client_id: StrBytes,
     next_id: AtomicI32,
-    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     /// Bounds both `outgoing` and `waiting`.
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
     closing: CancellationToken,
+}
+
+/// A frame on its way to the wire.
+struct Outgoing {
+    frame: Vec<u8>,
+    /// Where no response will come: who hears that the frame was written.
+    one_way: Option<OneWay>,
+}
+
+struct OneWay {
+    written: oneshot::Sender<()>,
+    /// Held by the frame and not by its sender, who may give up while it still waits in the queue.
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
@@ -167,7 +181,7 @@ impl Connection {
             client_id: StrBytes::from_string(options.client_id.clone()),
             next_id: AtomicI32::new(0),
             outgoing,
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             waiting: Mutex::default(),
             closing: CancellationToken::new(),
         });
@@ -185,20 +199,28 @@ impl Connection {
         timeout: Duration,
     ) -> Result<ResponseKind, SendError> {
         let request = request.into();
-        let api = wire::request::api_of(&request)
-            .ok_or_else(|| SendError::Encode("no API of this kind is spoken here".to_owned()))?;
-        let encode = |id: i32, client_id: &StrBytes| {
-            let mut frame = Vec::new();
-            wire::client::encode_request(id, Some(client_id), api, version, &request, &mut frame)
-                .map_err(|error| SendError::Encode(error.to_string()))?;
-            Ok(frame)
-        };
+        let api = api_of(&request)?;
+        let encode = |id: i32, client_id: &StrBytes| encode(id, client_id, version, &request);
         let body = self.exchange(encode, timeout).await?;
         wire::client::decode_response_body(api, version, body).map_err(|error| {
             let reason = error.to_string();
             self.shared.close(&reason);
             SendError::Decode { peer: self.shared.peer.clone(), reason }
         })
+    }
+
+    /// Sends `request` in `version`, to which no response will come (Produce with `acks=0`). Returns once
+    /// its bytes were handed to the network; what becomes of them nobody says, unless the other end
+    /// closes the connection. Waits its turn among the requests in flight like any other.
+    pub async fn send_one_way(
+        &self,
+        version: i16,
+        request: impl Into<RequestKind>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        let request = request.into();
+        let encode = |id: i32, client_id: &StrBytes| encode(id, client_id, version, &request);
+        self.within(timeout, self.shared.one_way(encode)).await
     }
 
     /// Sends `body` under a version-1 header, the one of inflexible requests, and awaits the
@@ -221,9 +243,18 @@ impl Connection {
         encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
         timeout: Duration,
     ) -> Result<Bytes, SendError> {
-        let mut exchange = std::pin::pin!(self.shared.exchange(encode));
-        let answered = tokio::time::timeout(timeout, exchange.as_mut()).await;
-        answered.unwrap_or_else(|_| {
+        self.within(timeout, self.shared.exchange(encode)).await
+    }
+
+    /// Awaits `sending`; closes the connection when that takes too long.
+    async fn within<T>(
+        &self,
+        timeout: Duration,
+        sending: impl Future<Output = Result<T, SendError>>,
+    ) -> Result<T, SendError> {
+        let mut sending = std::pin::pin!(sending);
+        let sent = tokio::time::timeout(timeout, sending.as_mut()).await;
+        sent.unwrap_or_else(|_| {
             // Before the exchange is dropped, so that others hear the cause and not "cancelled".
             self.shared.close("a request timed out");
             Err(SendError::TimedOut { peer: self.shared.peer.clone(), after: timeout })
@@ -285,14 +316,14 @@ impl Shared {
         encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
     ) -> Result<Bytes, SendError> {
         let _permit = self.in_flight.acquire().await.expect("the semaphore is never closed");
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let id = self.next_id();
         let frame = encode(id, &self.client_id)?;
         let (answer, answered) = oneshot::channel();
         if !self.wait_for(id, answer) {
             return Err(self.closed_error());
         }
         let mut unanswered = Unanswered { shared: Some(self) };
-        if self.outgoing.send(frame).is_err() {
+        if self.outgoing.send(Outgoing { frame, one_way: None }).is_err() {
             unanswered.shared = None;
             return Err(self.closed_error());
         }
@@ -300,6 +331,38 @@ impl Shared {
         unanswered.shared = None;
         outcome.map_err(|_| self.closed_error())
     }
+
+    async fn one_way(
+        &self,
+        encode: impl FnOnce(i32, &StrBytes) -> Result<Vec<u8>, SendError>,
+    ) -> Result<(), SendError> {
+        let permit = self.in_flight.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let frame = encode(self.next_id(), &self.client_id)?;
+        if self.lock().closed.is_some() {
+            return Err(self.closed_error());
+        }
+        let (written, heard) = oneshot::channel();
+        let one_way = Some(OneWay { written, _permit: permit });
+        // A frame that cannot be queued is dropped, and its sender hears so below.
+        let _ = self.outgoing.send(Outgoing { frame, one_way });
+        heard.await.map_err(|_| self.closed_error())
+    }
+
+    fn next_id(&self) -> i32 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX
+    }
+}
+
+fn api_of(request: &RequestKind) -> Result<ApiKey, SendError> {
+    wire::request::api_of(request)
+        .ok_or_else(|| SendError::Encode("no API of this kind is spoken here".to_owned()))
+}
+
+fn encode(id: i32, client_id: &StrBytes, version: i16, request: &RequestKind) -> Result<Vec<u8>, SendError> {
+    let mut frame = Vec::new();
+    wire::client::encode_request(id, Some(client_id), api_of(request)?, version, request, &mut frame)
+        .map_err(|error| SendError::Encode(error.to_string()))?;
+    Ok(frame)
 }
 
 /// Closes the connection when a request is given up before its response came.
@@ -334,7 +397,7 @@ async fn run(
     shared: Arc<Shared>,
     frames: FrameReader,
     write: Box<dyn WriteHalf>,
-    queued: mpsc::UnboundedReceiver<Vec<u8>>,
+    queued: mpsc::UnboundedReceiver<Outgoing>,
 ) {
     let reason = tokio::select! {
         reason = receive(&shared, frames) => reason,
@@ -365,16 +428,20 @@ async fn receive(shared: &Shared, mut frames: FrameReader) -> String {
 }
 
 /// Writes what is queued; answers why it ended.
-async fn transmit(mut write: Box<dyn WriteHalf>, mut queued: mpsc::UnboundedReceiver<Vec<u8>>) -> io::Error {
-    while let Some(mut frames) = queued.recv().await {
+async fn transmit(mut write: Box<dyn WriteHalf>, mut queued: mpsc::UnboundedReceiver<Outgoing>) -> io::Error {
+    while let Some(Outgoing { frame: mut frames, one_way }) = queued.recv().await {
+        let mut one_ways: Vec<OneWay> = one_way.into_iter().collect();
         while frames.len() < WRITE_BYTES {
-            match queued.try_recv() {
-                Ok(more) => frames.extend_from_slice(&more),
-                Err(_) => break,
-            }
+            let Ok(more) = queued.try_recv() else { break };
+            frames.extend_from_slice(&more.frame);
+            one_ways.extend(more.one_way);
         }
         if let Err(error) = write.write_all(&frames).await {
             return error;
+        }
+        for one_way in one_ways {
+            // Whoever gave up meanwhile has closed the connection, or does not care.
+            let _ = one_way.written.send(());
         }
     }
     io::ErrorKind::BrokenPipe.into()

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
+use wire::messages::ProduceRequest;
+use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 
 use super::{ConnectOptions, Connection, SendError};
 use crate::frames::FrameReader;
@@ -83,6 +85,59 @@ async fn a_request_that_times_out_closes_the_connection_for_all() {
 async fn a_cancelled_request_closes_the_connection() {
     let (connection, _far) = connect().await;
     assert!(tokio::time::timeout(SOON / 10, ask(&connection, b"given up")).await.is_err());
+    assert!(connection.is_closed());
+}
+
+/// A request without an answer; what is in it does not matter here.
+fn unanswered() -> ProduceRequest {
+    ProduceRequest::default().with_acks(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_way_requests_arrive_in_their_order_and_wait_for_nothing() {
+    let (connection, mut far) = connect().await;
+    connection.send_one_way(11, unanswered(), SOON).await.expect("written");
+    connection.send_one_way(11, unanswered(), SOON).await.expect("written");
+    let server = async {
+        for correlation in 0..2 {
+            let mut frame = far.frames.next().await.expect("whole frames").expect("a request");
+            let header = wire::header::RequestHeader::decode(&mut frame).expect("a header");
+            assert_eq!((header.api_key, header.api_version, header.correlation_id), (0, 11, correlation));
+        }
+        let (id, body) = far.request().await;
+        far.respond(id, &body).await;
+    };
+    let (answered, ()) = tokio::join!(ask(&connection, b"after them"), server);
+    assert_eq!(&answered.expect("answered")[..], b"after them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_one_way_request_that_cannot_be_written_fails() {
+    let (connection, far) = connect().await;
+    drop(far);
+    connection.closed().await;
+    let error = connection.send_one_way(11, unanswered(), SOON).await.expect_err("nobody is there");
+    assert!(error.to_string().contains("the other end closed it"), "{error}");
+    let refused = connection.send_one_way(99, unanswered(), SOON).await.expect_err("no such version");
+    assert!(matches!(refused, SendError::Encode(_)), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_way_requests_to_a_reader_that_stopped_wait_their_turn_and_time_out() {
+    let (connection, _far) = connect().await;
+    let data = TopicProduceData::default().with_partition_data(vec![
+        PartitionProduceData::default().with_records(Some(vec![0; 64 << 10].into())),
+    ]);
+    let request = unanswered().with_topic_data(vec![data]);
+    let mut sent = 0;
+    let error = loop {
+        match connection.send_one_way(11, request.clone(), SOON).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent < 1_000, "64 MB are nowhere to go");
+    };
+    assert!(matches!(error, SendError::TimedOut { .. }), "{error}");
     assert!(connection.is_closed());
 }
 
