@@ -19,6 +19,7 @@ pub mod data;
 mod dispatch;
 mod handlers;
 pub mod identity;
+mod inspect;
 mod lifecycle;
 mod node;
 mod presence;
@@ -26,4 +27,8 @@ mod publish;
 mod server;
 mod whereabouts;
 
+pub use data::{LogInspection, Part, PartitionInspection};
+pub use inspect::{Inspection, News};
+pub use lifecycle::Registration;
 pub use node::{Failure, Node, NodeOptions, StartError};
+pub use publish::Picture;

@@ -135,6 +135,14 @@ impl Node {
         &self.context.config
     }
 
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
+    }
+
     /// Where it listens: listener names and addresses.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses

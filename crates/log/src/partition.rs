@@ -239,6 +239,11 @@ impl Log {
         self.segments.iter().map(|segment| u64::from(segment.size)).sum()
     }
 
+    /// Files that its batches lie in.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Whether a write or sync failed, so that nothing more is taken until the log is opened anew.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned

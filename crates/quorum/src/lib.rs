@@ -10,6 +10,7 @@
 
 mod describe;
 pub mod format;
+mod inspect;
 mod level;
 mod machine;
 mod observer;
@@ -25,6 +26,7 @@ mod transport;
 mod voters;
 
 pub use describe::{QuorumDescription, ReplicaState};
+pub use inspect::{Ballot, QuorumInspection, RaftLogInspection};
 pub use machine::{CommittedBatch, LoadedSnapshot, StateMachine};
 
 pub use observer::{ControllerSource, Observer, ObserverOptions};

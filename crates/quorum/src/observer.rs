@@ -128,6 +128,10 @@ impl Observer {
         self.status.clone()
     }
 
+    pub(crate) fn current(&self) -> QuorumStatus {
+        self.status.borrow().clone()
+    }
+
     /// Stops following. Returns once nothing runs any more.
     pub async fn shutdown(&self) {
         self.stop.asked.cancel();

@@ -30,7 +30,7 @@ use crate::level::Level;
 use crate::machine::StateMachine;
 use crate::options::QuorumOptions;
 use crate::raft::types::Proposal;
-use crate::snapshot::Directory;
+use crate::snapshot::{Directory, SnapshotId};
 use crate::status::QuorumStatus;
 use crate::store::Store;
 use describe::Observers;
@@ -79,6 +79,18 @@ impl Quorum {
     /// What this node knows of the quorum, as it changes.
     pub fn status(&self) -> watch::Receiver<QuorumStatus> {
         self.status.clone()
+    }
+
+    pub(crate) fn current(&self) -> QuorumStatus {
+        self.status.borrow().clone()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub(crate) fn last_snapshot(&self) -> Option<SnapshotId> {
+        self.shared.directory.newest_id()
     }
 
     /// Appends `records` as one batch, if this node leads `epoch`. Returns once they are committed and

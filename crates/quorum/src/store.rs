@@ -43,6 +43,7 @@ pub(crate) use read::LogRead;
 pub(crate) use scan::{Scan, ScanEnd};
 pub(crate) use segments::Segments;
 
+use crate::inspect::{Ballot, RaftLogInspection};
 use crate::options::Blocking;
 use crate::raft::types::{Entry, LogId, Payload, Vote, epoch_of};
 use flush::Waiter;
@@ -114,6 +115,25 @@ impl Store {
     pub(crate) fn bounds(&self) -> (Offset, Offset) {
         let state = self.lock();
         (state.log.map.start_offset(), state.log.map.end_offset())
+    }
+
+    /// The vote and the log, as they are now.
+    pub(crate) fn inspect(&self) -> RaftLogInspection {
+        let state = self.lock();
+        let last = state.last_id();
+        let vote = state.vote.as_ref().map(|vote| Ballot {
+            epoch: model::LeaderEpoch::new(vote.leader_id().term.0),
+            node: quorum_state::voted_for(vote),
+            elected: vote.is_committed(),
+        });
+        RaftLogInspection {
+            vote,
+            last_index: last.as_ref().map(LogId::index),
+            last_epoch: last.as_ref().map(epoch_of),
+            start: state.log.map.start_offset(),
+            end: state.log.map.end_offset(),
+            snapshot: None,
+        }
     }
 
     /// Offset after entry `index`, when it is in the log.

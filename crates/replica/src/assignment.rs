@@ -141,6 +141,15 @@ impl Replica {
         self.leader_epoch
     }
 
+    /// The newest partition epoch the metadata told of; a leader may have learned a newer one from the
+    /// controller's answer.
+    pub fn partition_epoch(&self) -> Option<PartitionEpoch> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.partition_epoch()),
+            Role::Follower(_) | Role::Offline => self.partition_epoch,
+        }
+    }
+
     /// Everything below is committed, as far as this node knows.
     pub fn high_watermark(&self) -> Offset {
         match &self.role {

@@ -14,6 +14,7 @@ mod failed_dirs;
 mod fetch;
 mod fetchers;
 mod hints;
+mod inspect;
 mod isr;
 mod leader_epoch;
 mod list_offsets;
@@ -42,6 +43,7 @@ use wire::messages::{
 
 use crate::controller_link::ControllerLink;
 use crate::data::apply::Applier;
+pub use crate::data::inspect::{LogInspection, Part, PartitionInspection};
 use crate::data::open::OpenPlan;
 use crate::data::plane::Plane;
 use crate::data::settings::SettingsSource;

@@ -4,6 +4,7 @@
 //! and looks again when [`Waiters`] wake it. The lock is never held across an await
 //! and never while a file is synced.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::{FileSlice, Log, LogError, Synced, Unsynced};
@@ -28,6 +29,8 @@ pub struct Partition {
     pub name: TopicPartition,
     /// Requests that wait for it to move on.
     pub waiters: Waiters,
+    /// Counts who may have changed it.
+    version: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -150,11 +153,29 @@ impl Outcome {
 impl Partition {
     /// A partition that has no part yet.
     pub fn new(key: Key, name: TopicPartition, state: State) -> Arc<Self> {
-        Arc::new(Self { key, name, waiters: Waiters::default(), state: Mutex::new(state) })
+        Arc::new(Self {
+            key,
+            name,
+            waiters: Waiters::default(),
+            version: AtomicU64::new(0),
+            state: Mutex::new(state),
+        })
     }
 
     /// Its state.
     pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.version.fetch_add(1, Ordering::Relaxed);
+        self.look()
+    }
+
+    /// Grows each time that somebody may have changed the state, so that a reader of many partitions
+    /// can skip those that stand still.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Its state, for one who changes nothing.
+    pub fn look(&self) -> MutexGuard<'_, State> {
         // A panic while it was held was a bug that is logged; the log guards itself against half a write.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

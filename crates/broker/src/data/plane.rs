@@ -89,6 +89,11 @@ impl Plane {
         self.partitions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Goes over all partitions, in order, under the map's lock.
+    pub fn for_each(&self, visit: impl FnMut(&Arc<Partition>)) {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).values().for_each(visit);
+    }
+
     /// The partitions of one topic.
     pub fn partitions_of(&self, topic: TopicId) -> Vec<Arc<Partition>> {
         let all = (topic, PartitionIndex::new(i32::MIN))..=(topic, PartitionIndex::new(i32::MAX));

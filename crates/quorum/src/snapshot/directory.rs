@@ -109,6 +109,11 @@ impl Directory {
         self.known().last().cloned()
     }
 
+    /// The newest snapshot's id.
+    pub(crate) fn newest_id(&self) -> Option<SnapshotId> {
+        self.known().last().map(|file| file.id)
+    }
+
     /// A snapshot by its id.
     pub(crate) fn get(&self, id: SnapshotId) -> Option<SnapshotFile> {
         self.known().iter().find(|file| file.id == id).cloned()
