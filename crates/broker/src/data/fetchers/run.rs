@@ -177,10 +177,10 @@ impl Follow {
     async fn take(&mut self, round: Round, response: FetchResponse) {
         let bytes = take::bytes(&response);
         self.first = take::last_with_records(&response).or(self.first);
+        let waits = bytes > INLINE_BYTES_MAX || take::cuts(&response);
         let (plane, leader) = (self.plane.clone(), self.lane.leader);
         let work = move || take::all(&plane, leader, &round.asked, response);
-        let taken =
-            if bytes > INLINE_BYTES_MAX { self.plane.options.blocking.run(work).await } else { work() };
+        let taken = if waits { self.plane.options.blocking.run(work).await } else { work() };
         let Taken { failed, early, lost, to_sync } = taken;
         // What flush.messages asks for: the next fetch tells the leader that it is safe here.
         for (partition, end) in to_sync {
@@ -214,7 +214,11 @@ impl Follow {
                 offsets.get(&(name, asked.partition.key.1.get())).copied()
             };
             let found = match (at(&earliest), at(&latest)) {
-                (Some(earliest), Some(latest)) => take::relocate(&plane, leader, asked, earliest, latest),
+                (Some(earliest), Some(latest)) => {
+                    let (plane, asked) = (plane.clone(), asked.clone());
+                    let work = move || take::relocate(&plane, leader, &asked, earliest, latest);
+                    self.plane.options.blocking.run(work).await
+                }
                 _ => false,
             };
             if !found {

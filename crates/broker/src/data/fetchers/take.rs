@@ -35,6 +35,12 @@ pub(super) fn bytes(response: &FetchResponse) -> usize {
     partitions.filter_map(|partition| partition.records.as_ref()).map(|records| records.len()).sum()
 }
 
+/// Whether a log is to be cut, which waits for the disk.
+pub(super) fn cuts(response: &FetchResponse) -> bool {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|partition| diverging(partition).is_some())
+}
+
 /// The last partition that got records: the next request begins behind it.
 pub(super) fn last_with_records(response: &FetchResponse) -> Option<Key> {
     let topic = response.responses.iter().rfind(|topic| topic.partitions.iter().any(has_records))?;
