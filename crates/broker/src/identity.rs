@@ -4,11 +4,11 @@
 //! configuration, or the node would serve another's data as its own; the check
 //! comes before anything else touches a file. `storage format` writes them.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use config::Properties;
 use log::Disk;
 use log::disk::DirLock;
 use model::{ClusterId, DirectoryId, NodeId};
@@ -106,7 +106,8 @@ impl MetaProperties {
     /// The file's text.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        let Self { cluster, node, directory } = self;
+        let (node, directory) = (self.node, self.directory);
+        let cluster = config::escape_value(self.cluster.as_str());
         // The order is Kafka's.
         write!(
             text,
@@ -118,13 +119,12 @@ impl MetaProperties {
 
     /// Reads the file's text; an error says what is wrong with it.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        let lines =
-            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
-        let fields: BTreeMap<&str, &str> = lines
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, value)| (key.trim(), value.trim()))
-            .collect();
-        let field = |key: &str| fields.get(key).copied().ok_or_else(|| format!("{key} is missing"));
+        let fields =
+            Properties::parse(META_PROPERTIES, text.as_bytes()).map_err(|error| error.to_string())?;
+        let field = |key: &str| {
+            let entry = fields.get(key).ok_or_else(|| format!("{key} is missing"))?;
+            Ok::<&str, String>(&entry.value)
+        };
         match field("version")? {
             VERSION => {}
             "0" => return Err("it is of version 0, written by a broker in ZooKeeper mode".to_owned()),
@@ -163,7 +163,7 @@ pub fn check(disk: &dyn Disk, dirs: &[PathBuf], node: NodeId) -> Result<Identity
         agree(&path, &found, node, &seen)?;
         seen.push((path, found));
     }
-    let cluster = seen.first().ok_or(IdentityError::NoDirectory)?.1.cluster;
+    let cluster = seen.first().ok_or(IdentityError::NoDirectory)?.1.cluster.clone();
     let directories = dirs.iter().cloned().zip(seen.iter().map(|(_, found)| found.directory)).collect();
     let lock = |dir: &PathBuf| {
         let path = dir.join(LOCK);
@@ -186,7 +186,7 @@ fn agree(
     for (first, earlier) in seen {
         let first = first.clone();
         if earlier.cluster != found.cluster {
-            let (found, expected) = (found.cluster, earlier.cluster);
+            let (found, expected) = (found.cluster.clone(), earlier.cluster.clone());
             return Err(IdentityError::OtherCluster { path, found, first, expected });
         }
         if earlier.directory == found.directory {
@@ -202,7 +202,7 @@ mod tests {
 
     use log::Disk;
     use log::disk::{MemDisk, write_atomically};
-    use model::{NodeId, Uuid};
+    use model::{ClusterId, NodeId, Uuid};
 
     use super::{META_PROPERTIES, MetaProperties, check};
 
@@ -210,7 +210,7 @@ mod tests {
 
     fn meta(cluster: Uuid, node: i32, directory: u128) -> String {
         let directory = Uuid::from_u128(directory);
-        MetaProperties { cluster, node: NodeId::new(node), directory }.to_text()
+        MetaProperties { cluster: cluster.into(), node: NodeId::new(node), directory }.to_text()
     }
 
     /// Directories `/d0`, `/d1`... with these files, opened by node 1.
@@ -243,6 +243,23 @@ mod tests {
     fn directories_of_one_node_and_cluster_are_taken() {
         let (one, two) = (meta(CLUSTER, 1, 500), meta(CLUSTER, 1, 501));
         check_says(&[&one, &two], &[&CLUSTER.to_string(), "2 directories"]);
+    }
+
+    #[test]
+    fn any_cluster_id_survives_the_file_in_javas_own_spelling() {
+        let spelt = [
+            ("a b", "cluster.id=a b\n"),
+            ("  lead", "cluster.id=\\  lead\n"),
+            ("trail ", "cluster.id=trail \n"),
+            (r"b\c=d:e#f!é", "cluster.id=b\\\\c\\=d\\:e\\#f\\!é\n"),
+        ];
+        for (id, line) in spelt {
+            let cluster: ClusterId = id.parse().expect("any line of text");
+            let meta = MetaProperties { cluster, node: NodeId::new(1), directory: Uuid::from_u128(500) };
+            let text = meta.to_text();
+            assert!(text.ends_with(line), "{text}");
+            assert_eq!(MetaProperties::from_text(&text), Ok(meta));
+        }
     }
 
     #[test]

@@ -197,7 +197,9 @@ impl Lifecycle {
         };
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => Ok(Some(BrokerEpoch::new(response.broker_epoch))),
-            ErrorCode::InconsistentClusterId => Err(LifecycleError::WrongCluster(self.describe.cluster)),
+            ErrorCode::InconsistentClusterId => {
+                Err(LifecycleError::WrongCluster(self.describe.cluster.clone()))
+            }
             ErrorCode::DuplicateBrokerRegistration => {
                 const REASON: &str = "another process with this node.id is registered and alive; waiting for its session to end";
                 if said != REASON {
@@ -230,7 +232,7 @@ impl Lifecycle {
         let online = describe.log_dirs.iter().copied().filter(|dir| !offline.contains(dir));
         BrokerRegistrationRequest::default()
             .with_broker_id(BrokerId(describe.node.get()))
-            .with_cluster_id(text(&describe.cluster.to_string()))
+            .with_cluster_id(text(describe.cluster.as_str()))
             .with_incarnation_id(to_wire_uuid(describe.incarnation))
             .with_listeners(describe.listeners.iter().map(listener).collect())
             .with_features(describe.features.iter().map(feature).collect())

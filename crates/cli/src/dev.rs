@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let known = MetaProperties::read(&RealDisk, &dir).map_err(refuse)?;
     let cluster = match known {
         Some(found) => found.cluster,
-        None => storage::random_id()?,
+        None => storage::random_id()?.into(),
     };
     storage::format_dirs(&RealDisk, &Plan::latest(&config, cluster))?;
     let outcome = run::run(config, |node| {

@@ -43,8 +43,8 @@ fn check_formatted(config: &NodeConfig, arguments: &Arguments) -> Outcome {
         return Ok(());
     }
     let id =
-        cluster.map_or_else(|| "$(kastle storage random-uuid)".to_owned(), |cluster| cluster.to_string());
-    let voters = match (config.quorum.voters.is_empty(), config.roles.is_controller(), cluster) {
+        cluster.as_ref().map_or_else(|| "$(kastle storage random-uuid)".to_owned(), |id| quoted(id.as_str()));
+    let voters = match (config.quorum.voters.is_empty(), config.roles.is_controller(), &cluster) {
         (true, true, None) => " --standalone",
         _ => "",
     };
@@ -54,6 +54,13 @@ fn check_formatted(config: &NodeConfig, arguments: &Arguments) -> Outcome {
         missing.join(" and no "),
         arguments.file.display()
     )))
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let is_plain =
+        text.chars().all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn greeting(node: &Node) -> String {

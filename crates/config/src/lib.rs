@@ -28,7 +28,7 @@ pub use node::{
     LogConfig, NetworkConfig, NodeConfig, ReplicationConfig, Roles, SessionConfig, TopicDefaults,
 };
 pub use problem::{ConfigErrors, Problem};
-pub use properties::{Entry, Place, Properties, SyntaxError};
+pub use properties::{Entry, Place, Properties, SyntaxError, escape_value};
 pub use quorum::{QuorumConfig, QuorumVoter};
 pub use table::{find, keys, nearest};
 pub use topic::{Cleanup, Compression, TimestampType, TopicConfig};

@@ -157,6 +157,24 @@ fn split_entry(line: &str) -> (&str, &str) {
     (key, value.trim_start_matches(is_blank))
 }
 
+/// Writes a value as Java does, so that it reads back as it was.
+pub fn escape_value(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for (position, character) in value.char_indices() {
+        match character {
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\u{c}' => text.push_str("\\f"),
+            '\\' | '=' | ':' | '#' | '!' => text.extend(['\\', character]),
+            // Blanks before a value are no part of it.
+            ' ' if position == 0 => text.push_str("\\ "),
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
 /// Resolves escapes; fails with a bad `\\u` and what follows it.
 fn unescape(text: &str) -> Result<String, &str> {
     // Escapes are UTF-16 units: a character beyond the first plane is two of them.
@@ -196,7 +214,7 @@ fn unicode_unit(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::Properties;
+    use super::{Properties, escape_value};
 
     /// A file's text and its entries as `line key=value`.
     fn check(text: &str, entries: &[&str]) {
@@ -239,6 +257,15 @@ mod tests {
         check("a=\\t\\n\\r\\f|\\q\\\\", &["f:1 a=\t\n\r\x0c|q\\"]);
         check("a=\\u00e9\\u20AC\\ud83d\\ude00", &["f:1 a=é€😀"]);
         check("a=\\😀é", &["f:1 a=😀é"]);
+    }
+
+    #[test]
+    fn an_escaped_value_reads_back_as_it_was() {
+        for value in
+            ["", "plain", "  two before", "after ", "a=b:c#d!e", "\\", "\\u00e9", "t\tn\nr\rf\u{c}", "é😀"]
+        {
+            check(&format!("k={}", escape_value(value)), &[&format!("f:1 k={value}")]);
+        }
     }
 
     #[test]

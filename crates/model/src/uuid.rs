@@ -41,8 +41,6 @@ pub type TopicId = Uuid;
 pub type DirectoryId = Uuid;
 /// Names one run of a broker process.
 pub type IncarnationId = Uuid;
-/// Names a cluster.
-pub type ClusterId = Uuid;
 
 impl Uuid {
     /// Kafka's "no id".

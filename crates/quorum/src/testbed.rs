@@ -90,7 +90,7 @@ impl Node {
         QuorumOptions {
             node: NodeId::new(self.id),
             directory: Uuid::from_u128(1000 + self.id as u128),
-            cluster: Uuid::from_u128(77),
+            cluster: Uuid::from_u128(77).into(),
             log_dir: PathBuf::from("/data"),
             voters: VoterSource::Static(self.voters.clone()),
             listener: "CONTROLLER".to_owned(),

@@ -40,7 +40,7 @@ fn options(dir: &Path, directory: Uuid) -> QuorumOptions {
     QuorumOptions {
         node: NodeId::new(1),
         directory,
-        cluster: Uuid::from_u128(77),
+        cluster: Uuid::from_u128(77).into(),
         log_dir: dir.to_owned(),
         voters: VoterSource::Formatted,
         listener: "CONTROLLER".to_owned(),

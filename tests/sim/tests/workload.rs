@@ -14,61 +14,64 @@ use config::{NodeConfig, Properties};
 use kastle_sim::workload::queue::{FinalReading, Options, Stop, Surroundings, TopicPlan, Workload};
 use kastle_sim::workload::record::{AdminOutcome, Event, History, SendOutcome};
 use log::Disk;
-use log::disk::{MemDisk, write_atomically};
-use model::{ClusterId, NodeId, Timestamp, Uuid};
+use log::disk::{Crash, MemDisk, write_atomically};
+use model::{NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
 use net::{Blocking, Clock, Network, VirtualClock};
+use tokio::runtime::RngSeed;
 use tokio::task::LocalSet;
+use world::Process;
 
-const CLUSTER: ClusterId = Uuid::from_u128(0x4b41_5354_4c45);
+const CLUSTER: Uuid = Uuid::from_u128(0x4b41_5354_4c45);
 const NODES: i32 = 3;
 
-/// Three nodes, each controller and broker.
+/// Three nodes, each controller and broker and a process of its own.
 struct Cluster {
     network: PipeNetwork,
     disks: BTreeMap<i32, MemDisk>,
-    nodes: BTreeMap<i32, Node>,
-    dead: Vec<Node>,
+    processes: BTreeMap<i32, Process>,
+    clock: Arc<dyn Clock>,
     starts: u64,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    fn start() -> Self {
         let network = PipeNetwork::new();
         let disks = (1..=NODES).map(|id| (id, formatted(id))).collect();
-        let mut cluster = Self { network, disks, nodes: BTreeMap::new(), dead: Vec::new(), starts: 0 };
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000)));
+        let mut cluster = Self { network, disks, processes: BTreeMap::new(), clock, starts: 0 };
         for id in 1..=NODES {
             cluster.network.host(&format!("n{id}"));
         }
         for id in 1..=NODES {
-            cluster.boot(id).await;
+            cluster.boot(id);
         }
         cluster
     }
 
-    async fn boot(&mut self, id: i32) {
+    fn boot(&mut self, id: i32) {
         self.starts += 1;
         let options = NodeOptions {
             config: node_config(id),
             disk: Arc::new(self.disks[&id].clone()),
             network: Arc::new(self.network.host(&format!("n{id}"))),
-            clock: clock(),
+            clock: self.clock.clone(),
             seed: self.starts,
             blocking: Blocking::Inline,
         };
-        let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
-        self.nodes.insert(id, node);
+        let main = async move {
+            let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+            let failed = node.failed().await;
+            panic!("node {id}: {failed}");
+        };
+        self.processes.insert(id, Process::start(main, || {}));
     }
 
-    /// What is left of the process runs on without a network.
     fn kill(&mut self, id: i32) {
         self.network.kill(&format!("n{id}"));
-        self.dead.push(self.nodes.remove(&id).expect("it runs"));
+        self.processes.remove(&id).expect("it runs").kill();
+        self.disks[&id].crash(Crash::Process);
     }
-}
-
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000)))
 }
 
 fn formatted(id: i32) -> MemDisk {
@@ -76,7 +79,7 @@ fn formatted(id: i32) -> MemDisk {
     let dir = Path::new("/data");
     disk.create_dir_all(dir).expect("an empty disk takes directories");
     let directory = Uuid::from_u128(1_000 + u128::from(id.unsigned_abs()));
-    let meta = MetaProperties { cluster: CLUSTER, node: NodeId::new(id), directory };
+    let meta = MetaProperties { cluster: CLUSTER.into(), node: NodeId::new(id), directory };
     write_atomically(&disk, &dir.join(META_PROPERTIES), meta.to_text().as_bytes()).expect("there is room");
     disk
 }
@@ -108,16 +111,17 @@ fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
         .with_test_writer()
         .try_init();
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+    builder.enable_time().start_paused(true).rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()));
+    let runtime = builder.build().expect("a runtime");
     let history = Arc::new(Mutex::new(History::default()));
     let noted = history.clone();
     let run = async move {
-        let mut cluster = Cluster::start().await;
+        let mut cluster = Cluster::start();
         let network = cluster.network.clone();
         let surroundings = Surroundings {
             network: Arc::new(move |host| -> Arc<dyn Network> { Arc::new(network.host(host)) }),
             bootstrap: (1..=NODES).map(|id| (format!("n{id}"), 9092)).collect(),
-            clock: clock(),
+            clock: cluster.clock.clone(),
             history: noted,
         };
         let workload = Workload::new(options, surroundings, seed);
@@ -127,7 +131,7 @@ fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
             killed.into_iter().for_each(|id| cluster.kill(id));
             tokio::time::sleep(Duration::from_secs(6)).await;
             if let Some(id) = killed {
-                cluster.boot(id).await;
+                cluster.boot(id);
             }
             tokio::time::sleep(Duration::from_secs(8)).await;
             stop.set();

@@ -65,7 +65,7 @@ impl Fed {
         let (applied, reached) = watch::channel(Offset::ZERO);
         let describe = SelfDescription {
             node: ME,
-            cluster: Uuid::from_u128(9),
+            cluster: Uuid::from_u128(9).into(),
             incarnation: Uuid::from_u128(8),
             listeners: Vec::new(),
             features: BTreeMap::new(),
@@ -80,7 +80,7 @@ impl Fed {
             Lifecycle::new(describe, link.clone(), reached, lost.clone(), second, second, leave);
         let options = DataOptions {
             node: ME,
-            cluster: Uuid::from_u128(9),
+            cluster: Uuid::from_u128(9).into(),
             config: Arc::new(config()),
             log_dirs: vec![
                 (PathBuf::from("/a"), Uuid::from_u128(5)),

@@ -24,7 +24,7 @@ pub fn handle(
         ListenerKind::Controller => CONTROLLERS,
     };
     let response = DescribeClusterResponse::default()
-        .with_cluster_id(text(&context.cluster.to_string()))
+        .with_cluster_id(text(context.cluster.as_str()))
         .with_endpoint_type(served);
     let asked = if asker.version == 0 { served } else { request.endpoint_type };
     if asked != served {

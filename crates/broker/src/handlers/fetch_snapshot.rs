@@ -18,7 +18,7 @@ const BYTES_MAX: i32 = 8 << 20;
 /// Answers with a piece of the snapshot.
 pub async fn handle(context: Arc<Context>, request: FetchSnapshotRequest) -> FetchSnapshotResponse {
     let refuse = |code: ErrorCode| FetchSnapshotResponse::default().with_error_code(code.code());
-    let cluster = context.cluster.to_string();
+    let cluster = context.cluster.as_str();
     if request.cluster_id.as_ref().is_some_and(|theirs| theirs.as_str() != cluster) {
         return refuse(ErrorCode::InconsistentClusterId);
     }

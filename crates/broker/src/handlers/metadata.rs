@@ -62,7 +62,7 @@ fn answer(
     };
     let response = MetadataResponse::default()
         .with_brokers(view.brokers())
-        .with_cluster_id(Some(text(&context.cluster.to_string())))
+        .with_cluster_id(Some(text(context.cluster.as_str())))
         // Any broker forwards what is for the controller.
         .with_controller_id(BrokerId(context.node.get()))
         .with_topics(topics);

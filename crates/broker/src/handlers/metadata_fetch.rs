@@ -35,7 +35,7 @@ pub async fn handle(context: Arc<Context>, asker: RequestContext, request: Fetch
         wire::errors::respond(&RequestKind::Fetch(request.clone()), asker.version, code, None)
             .expect("Fetch has an error response")
     };
-    let cluster = context.cluster.to_string();
+    let cluster = context.cluster.as_str();
     if request.cluster_id.as_ref().is_some_and(|theirs| theirs.as_str() != cluster) {
         return refuse(ErrorCode::InconsistentClusterId);
     }

@@ -121,7 +121,7 @@ pub(super) fn features() -> BTreeMap<String, (i16, i16)> {
 }
 
 /// The configuration as far as decisions read it.
-pub(super) fn settings(config: &NodeConfig, cluster: ClusterId) -> Settings {
+pub(super) fn settings(config: &NodeConfig, cluster: &ClusterId) -> Settings {
     Settings {
         cluster_id: cluster.to_string(),
         session_timeout: config.session.timeout,

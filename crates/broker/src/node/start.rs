@@ -104,7 +104,7 @@ impl Starting {
         let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
             node: self.config.node_id,
-            cluster: self.identity.cluster,
+            cluster: self.identity.cluster.clone(),
             config: self.config.clone(),
             blocking: self.options.blocking.clone(),
             features: parts::features(),
@@ -191,7 +191,7 @@ impl Starting {
         QuorumOptions {
             node: self.config.node_id,
             directory: self.metadata_directory(),
-            cluster: self.identity.cluster,
+            cluster: self.identity.cluster.clone(),
             log_dir: self.config.metadata_log_dir.clone(),
             voters: if voters.0.is_empty() { VoterSource::Formatted } else { VoterSource::Static(voters) },
             listener: parts::controller_listener(&self.config),
@@ -209,7 +209,7 @@ impl Starting {
         ObserverOptions {
             node: self.config.node_id,
             directory: self.metadata_directory(),
-            cluster: self.identity.cluster,
+            cluster: self.identity.cluster.clone(),
             log_dir: self.config.metadata_log_dir.clone(),
             controllers: if voters.0.is_empty() {
                 ControllerSource::Bootstrap(self.config.quorum.bootstrap_servers.clone())
@@ -244,7 +244,7 @@ impl Starting {
             network: self.options.network.clone(),
             bootstrap,
             tuning: Tuning {
-                settings: parts::settings(config, self.identity.cluster),
+                settings: parts::settings(config, &self.identity.cluster),
                 balance_interval: config
                     .replication
                     .auto_rebalance
@@ -284,7 +284,7 @@ impl Starting {
         log_dirs.retain(|(dir, _)| config.log_dirs.contains(dir));
         SelfDescription {
             node: config.node_id,
-            cluster: self.identity.cluster,
+            cluster: self.identity.cluster.clone(),
             incarnation: parts::draw_id(&mut self.rng),
             listeners: parts::advertised(&config.advertised, &self.addresses),
             features: parts::features(),
@@ -309,7 +309,7 @@ impl Starting {
         log_dirs.retain(|(dir, _)| self.config.log_dirs.contains(dir));
         let options = DataOptions {
             node: self.config.node_id,
-            cluster: self.identity.cluster,
+            cluster: self.identity.cluster.clone(),
             config: self.config.clone(),
             log_dirs,
             disk: self.options.disk.clone(),

@@ -10,7 +10,7 @@ use kastle_broker::identity::{META_PROPERTIES, MetaProperties};
 use kastle_broker::{Node, NodeOptions};
 use log::Disk;
 use log::disk::{MemDisk, write_atomically};
-use model::{ClusterId, NodeId, Timestamp, Uuid};
+use model::{NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
 use net::{ConnectOptions, Connection, Network, VirtualClock};
 use quorum::Blocking;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 use wire::messages::{DescribeClusterRequest, RequestKind, ResponseKind};
 
-pub const CLUSTER: ClusterId = Uuid::from_u128(0x4b41_5354_4c45);
+pub const CLUSTER: Uuid = Uuid::from_u128(0x4b41_5354_4c45);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Runs a test on one thread, in virtual time.
@@ -201,7 +201,7 @@ fn formatted(id: i32) -> MemDisk {
     let dir = Path::new("/data");
     disk.create_dir_all(dir).expect("an empty disk takes directories");
     let directory = Uuid::from_u128(1_000 + u128::from(id.unsigned_abs()));
-    let meta = MetaProperties { cluster: CLUSTER, node: NodeId::new(id), directory };
+    let meta = MetaProperties { cluster: CLUSTER.into(), node: NodeId::new(id), directory };
     let text = meta.to_text();
     write_atomically(&disk, &dir.join(META_PROPERTIES), text.as_bytes()).expect("there is room");
     disk

@@ -20,7 +20,7 @@ use net::{Clock, SystemClock};
 use quorum::Voters;
 
 use crate::config_file;
-use crate::failure::{Failure, Outcome, note, say};
+use crate::failure::{Failure, Outcome, say};
 use crate::storage::features::Levels;
 use crate::storage::random_id;
 
@@ -87,7 +87,9 @@ impl<'a> Plan<'a> {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     let config = config_file::load(&arguments.config, &[], "format the directories")?;
-    let cluster = read_cluster(&arguments.cluster_id)?;
+    let cluster = arguments.cluster_id.parse().map_err(|error| {
+        refuse(format!("--cluster-id: {error}; `kastle storage random-uuid` prints an id"))
+    })?;
     let levels = Levels::choose(arguments.release_version.as_deref(), &arguments.feature).map_err(refuse)?;
     let voters = choose_voters(arguments, &config)?;
     check_kraft(&levels, &config, arguments)?;
@@ -102,20 +104,6 @@ pub fn run(arguments: &Arguments) -> Outcome {
         say(format_args!("Formatting {what} {} with metadata.version {release}.", dir.display()))?;
     }
     Ok(())
-}
-
-/// Reads a cluster id. Some that are in use (the one in Kafka's own examples among them) end in bits
-/// that an id does not have; such an id is written without them, and that is said.
-fn read_cluster(text: &str) -> Outcome<ClusterId> {
-    let id: ClusterId = text.parse().map_err(|error| {
-        refuse(format!("--cluster-id {text}: {error}; `kastle storage random-uuid` prints an id"))
-    })?;
-    if id.to_string() != text {
-        note(format_args!(
-            "the cluster id {text} is written as {id}: its last character has bits that no id has"
-        ));
-    }
-    Ok(id)
 }
 
 fn refuse(cause: impl std::fmt::Display) -> Failure {
@@ -280,7 +268,7 @@ impl Undo<'_> {
             Some(directory) => directory,
             None => random_id().map_err(|failure| failure.to_string())?,
         };
-        Ok(MetaProperties { cluster: plan.cluster, node: plan.config.node_id, directory })
+        Ok(MetaProperties { cluster: plan.cluster.clone(), node: plan.config.node_id, directory })
     }
 
     fn voters(&self, plan: &Plan<'_>, directory: DirectoryId) -> Result<Option<Voters>, String> {

@@ -60,7 +60,7 @@ impl Report {
             (Ok(None), _) => self.problems.push(format!("{shown} is not formatted.")),
             (Ok(found), None) => self.metadata = found,
             (Ok(Some(found)), Some(first)) if found.cluster != first.cluster || found.node != first.node => {
-                let (cluster, node) = (found.cluster, found.node);
+                let MetaProperties { cluster, node, .. } = found;
                 self.problems
                     .push(format!("{shown} is of node {node} of cluster {cluster}, unlike the others"));
             }
@@ -108,7 +108,7 @@ mod tests {
         }
         for (dir, cluster) in formatted {
             let meta = MetaProperties {
-                cluster: Uuid::from_u128(*cluster),
+                cluster: Uuid::from_u128(*cluster).into(),
                 node: NodeId::new(1),
                 directory: Uuid::from_u128(1 << 100),
             };

@@ -22,7 +22,7 @@ const FETCH_BYTES: i32 = 8 << 20;
 const SNAPSHOT_BYTES: i32 = 1 << 20;
 
 /// Who asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asker {
     pub(super) node: NodeId,
     pub(super) directory: DirectoryId,
@@ -95,7 +95,7 @@ pub(super) async fn fetch(
         .with_partitions(vec![partition]);
     let replica = fetch_request::ReplicaState::default().with_replica_id(BrokerId(asker.node.get()));
     let request = FetchRequest::default()
-        .with_cluster_id(Some(messages::text(&asker.cluster.to_string())))
+        .with_cluster_id(Some(messages::text(asker.cluster.as_str())))
         .with_replica_state(replica.with_replica_epoch(-1))
         .with_max_wait_ms(WAIT.as_millis() as i32)
         .with_min_bytes(1)
@@ -169,7 +169,7 @@ pub(super) async fn fetch_snapshot(
         .with_name(messages::topic(METADATA_TOPIC))
         .with_partitions(vec![partition]);
     let request = FetchSnapshotRequest::default()
-        .with_cluster_id(Some(messages::text(&asker.cluster.to_string())))
+        .with_cluster_id(Some(messages::text(asker.cluster.as_str())))
         .with_replica_id(BrokerId(asker.node.get()))
         .with_max_bytes(SNAPSHOT_BYTES)
         .with_topics(vec![topic]);

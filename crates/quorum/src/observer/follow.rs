@@ -54,8 +54,12 @@ impl Follower {
         status: watch::Sender<QuorumStatus>,
     ) -> Self {
         let timeout = options.tuning.fetch_timeout;
-        let asker =
-            Asker { node: options.node, directory: options.directory, cluster: options.cluster, timeout };
+        let asker = Asker {
+            node: options.node,
+            directory: options.directory,
+            cluster: options.cluster.clone(),
+            timeout,
+        };
         Self { asker, controllers, replica, status, connection: None }
     }
 

@@ -32,7 +32,7 @@ impl Watcher {
         let options = ObserverOptions {
             node: NodeId::new(9),
             directory: Uuid::from_u128(9),
-            cluster: Uuid::from_u128(77),
+            cluster: Uuid::from_u128(77).into(),
             log_dir: PathBuf::from("/data"),
             controllers: self.controllers.clone(),
             listener: "CONTROLLER".to_owned(),

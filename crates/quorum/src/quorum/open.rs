@@ -148,7 +148,7 @@ fn peers(options: &QuorumOptions) -> Peers {
     Peers::new(PeersOptions {
         node: options.node,
         directory: options.directory,
-        cluster: options.cluster,
+        cluster: options.cluster.clone(),
         listener: options.listener.clone(),
         network: options.network.clone(),
         clock: options.clock.clone(),

@@ -80,7 +80,7 @@ impl StoreBuilder<Types, Store, Machine, ()> for Builder {
         let peers = Peers::new(PeersOptions {
             node: NodeId::new(0),
             directory: Uuid::from_u128(9),
-            cluster: Uuid::from_u128(8),
+            cluster: Uuid::from_u128(8).into(),
             listener: String::new(),
             network: Arc::new(PipeNetwork::new().host("n")),
             clock: Arc::new(SystemClock::new()),

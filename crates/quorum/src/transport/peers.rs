@@ -149,7 +149,7 @@ impl Peers {
         let directory = self.lock().voters.0.get(&node).map(|voter| voter.directory);
         let known = directory.filter(|directory| !directory.is_zero());
         Route {
-            cluster_id: Bytes::copy_from_slice(self.cluster.as_bytes()).into(),
+            cluster_id: Bytes::copy_from_slice(self.cluster.as_str().as_bytes()).into(),
             from_node: self.node.get(),
             from_directory: self.directory.as_bytes().to_vec(),
             to_node: node.get(),
@@ -160,10 +160,10 @@ impl Peers {
     /// Whether a request with `route` is for this node; answers who asks.
     pub(crate) fn check(&self, route: Option<&Route>) -> Result<NodeId, RouteError> {
         let route = route.ok_or(RouteError::Missing)?;
-        let theirs = uuid(&route.cluster_id);
-        if theirs != Some(self.cluster) {
-            let theirs = theirs.map_or_else(|| "none".to_owned(), |cluster| cluster.to_string());
-            return Err(RouteError::Cluster { mine: self.cluster, theirs });
+        if route.cluster_id != self.cluster.as_str().as_bytes() {
+            let theirs = std::str::from_utf8(&route.cluster_id).ok().and_then(|text| text.parse().ok());
+            let theirs = theirs.map_or_else(|| "none".to_owned(), |cluster: ClusterId| cluster.to_string());
+            return Err(RouteError::Cluster { mine: self.cluster.clone(), theirs });
         }
         let (from, to) = (NodeId::new(route.from_node), NodeId::new(route.to_node));
         if to != self.node {
@@ -206,7 +206,7 @@ mod tests {
         let peers = Peers::new(PeersOptions {
             node: NodeId::new(id),
             directory: Uuid::from_u128(directory),
-            cluster: Uuid::from_u128(cluster),
+            cluster: Uuid::from_u128(cluster).into(),
             listener: "C".to_owned(),
             network: Arc::new(PipeNetwork::new().host("n")),
             clock: Arc::new(SystemClock::new()),

@@ -45,7 +45,7 @@ fn check(disk: &MemDisk, plan: &Plan<'_>, outcome: &[(&str, &str)]) {
 #[test]
 fn a_standalone_node_votes_alone() {
     let (disk, config) = (MemDisk::new(), node(""));
-    let plan = Plan { voters: VotersOf::Standalone, ..Plan::latest(&config, CLUSTER) };
+    let plan = Plan { voters: VotersOf::Standalone, ..Plan::latest(&config, CLUSTER.into()) };
     check(&disk, &plan, &[("/b", "data directory"), ("/a", "dynamic metadata voter directory")]);
     let meta = MetaProperties::read(&disk, Path::new("/a")).expect("readable").expect("formatted");
     let voters = quorum::format::read_voters(&disk, Path::new("/a")).expect("readable").expect("written");
@@ -70,30 +70,30 @@ fn a_listed_voter_takes_the_directory_id_of_the_list() {
     let (disk, config) = (MemDisk::new(), node(""));
     let list = "1@h:9093:JEXY6aqzQY-32P5TStzaFg,2@i:9093:KEXY6aqzQY-32P5TStzaFg";
     let voters = VotersOf::Listed(Voters::parse_initial(list, "CONTROLLER").expect("well-formed"));
-    let plan = Plan { voters: voters.clone(), ..Plan::latest(&config, CLUSTER) };
+    let plan = Plan { voters: voters.clone(), ..Plan::latest(&config, CLUSTER.into()) };
     check(&disk, &plan, &[("/b", "data directory"), ("/a", "dynamic metadata voter directory")]);
     let meta = MetaProperties::read(&disk, Path::new("/a")).expect("readable").expect("formatted");
     assert_eq!(meta.directory.to_string(), "JEXY6aqzQY-32P5TStzaFg");
     let stranger = NodeConfig { node_id: model::NodeId::new(7), ..config };
-    let (disk, plan) = (MemDisk::new(), Plan { voters, ..Plan::latest(&stranger, CLUSTER) });
+    let (disk, plan) = (MemDisk::new(), Plan { voters, ..Plan::latest(&stranger, CLUSTER.into()) });
     check(&disk, &plan, &[("/b", "data directory"), ("/a", "dynamic metadata directory")]);
 }
 
 #[test]
 fn only_what_is_missing_is_written_and_only_where_it_belongs() {
     let (disk, config) = (MemDisk::new(), node(""));
-    let plan = Plan::latest(&config, CLUSTER);
+    let plan = Plan::latest(&config, CLUSTER.into());
     check(&disk, &plan, &[("/b", "data directory"), ("/a", "metadata directory")]);
     check(&disk, &plan, &[]);
     disk.remove_dir_all(Path::new("/b")).expect("no fault");
     check(&disk, &plan, &[("/b", "data directory")]);
     let refusal = |plan: Plan<'_>| format(&disk, &plan).expect_err("refused").to_string();
-    let again = refusal(Plan { ignore_formatted: false, ..Plan::latest(&config, CLUSTER) });
+    let again = refusal(Plan { ignore_formatted: false, ..Plan::latest(&config, CLUSTER.into()) });
     assert!(again.contains("Log directory /a is already formatted. Use --ignore-formatted"), "{again}");
-    let other = refusal(Plan::latest(&config, Uuid::from_u128(2_000)));
+    let other = refusal(Plan::latest(&config, Uuid::from_u128(2_000).into()));
     assert!(other.contains("Invalid cluster.id in: /a/meta.properties. Expected"), "{other}");
     let stranger = NodeConfig { node_id: model::NodeId::new(7), ..config.clone() };
-    let other = refusal(Plan::latest(&stranger, CLUSTER));
+    let other = refusal(Plan::latest(&stranger, CLUSTER.into()));
     assert!(other.contains("Invalid node.id in: /a/meta.properties. Expected 7, but read 1"), "{other}");
 }
 
@@ -106,7 +106,7 @@ fn a_failed_format_leaves_nothing_behind() {
         disk.create_dir_all(Path::new("/")).expect("no fault");
         disk.open(Path::new("/c"), log::disk::OpenMode::ReadWrite).expect("no fault");
     }
-    let plan = Plan { voters: VotersOf::Standalone, ..Plan::latest(&config, CLUSTER) };
+    let plan = Plan { voters: VotersOf::Standalone, ..Plan::latest(&config, CLUSTER.into()) };
     let failure = format(&disk, &plan).expect_err("/c is a file").to_string();
     assert!(failure.contains("/c"), "{failure}");
     for dir in ["/a", "/b"] {
