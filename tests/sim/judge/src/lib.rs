@@ -2,3 +2,5 @@
 //! invariants), and whether enough happened for the verdict to mean something.
 //!
 //! Pure: histories and views go in, violations come out. No node, socket or clock.
+
+pub mod view;
