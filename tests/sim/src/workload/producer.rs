@@ -8,7 +8,7 @@
 //! What it notes is Jepsen's: acknowledged only on an answer without an error, refused only
 //! when no attempt can have appended anything, and otherwise unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -249,8 +249,16 @@ impl Producer {
             *turn += 1;
         }
         let mut flights = Vec::new();
+        // Dialled once: each attempt at a dead node may take all of the connect timeout.
+        let mut unreachable = BTreeSet::new();
         for ((_, node), chosen) in requests {
-            let Ok(link) = self.client.link_to(node).await else { continue };
+            if unreachable.contains(&node) {
+                continue;
+            }
+            let Ok(link) = self.client.link_to(node).await else {
+                unreachable.insert(node);
+                continue;
+            };
             let needs_zstd = chosen.iter().any(|&at| batches[at].codec == Codec::Zstd);
             let has_ids = chosen.iter().all(|&at| self.client.topic_id(&batches[at].key.0).is_some());
             let at_least = if needs_zstd { ZSTD_FROM } else { 0 };
