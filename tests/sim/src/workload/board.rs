@@ -138,9 +138,9 @@ impl Content {
             bytes.push(b'a' + (mixed % 26) as u8);
         }
         Self {
-            key: (value % 3 != 0).then(|| value.to_string().into_bytes()),
+            key: (!value.is_multiple_of(3)).then(|| value.to_string().into_bytes()),
             value: bytes,
-            header: (value % 4 == 0).then(|| vec![b'h'; (value % 7) as usize]),
+            header: value.is_multiple_of(4).then(|| vec![b'h'; (value % 7) as usize]),
         }
     }
 

@@ -141,11 +141,14 @@ impl Options {
     }
 }
 
+/// The network as the host of that name sees it.
+pub type NetworkOf = dyn Fn(&str) -> Arc<dyn Network> + Send + Sync;
+
 /// What the clients live in.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// The network as a host of that name sees it.
-    pub network: Arc<dyn Fn(&str) -> Arc<dyn Network> + Send + Sync>,
+    /// How clients reach the cluster; asked once for each client's host.
+    pub network: Arc<NetworkOf>,
     /// `bootstrap.servers`.
     pub bootstrap: Vec<Address>,
     /// What time it is for clients and the history.
