@@ -5,9 +5,11 @@
 
 pub mod clock;
 pub mod disk;
+pub mod network;
 pub mod process;
 pub mod trace;
 
 pub use clock::SimClock;
 pub use disk::SimDisk;
+pub use network::{SimHost, SimNetwork};
 pub use process::Process;
