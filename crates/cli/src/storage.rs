@@ -4,6 +4,7 @@ mod features;
 mod format;
 mod info;
 mod random_uuid;
+mod scram;
 
 use clap::Subcommand;
 

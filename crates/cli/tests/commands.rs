@@ -107,6 +107,25 @@ fn storage_formats_once_and_says_what_is_there() {
 }
 
 #[test]
+fn a_new_cluster_knows_the_users_it_was_formatted_with() {
+    let dir = node_files("");
+    let at = dir.path();
+    let format = |more: &str| format!("storage format -t any-name -c server.properties -s {more}");
+    let users = "--add-scram SCRAM-SHA-256=[name=alice,password=alice-secret] \
+                 -S SCRAM-SHA-512=[name=bob,iterations=8192,password=\"b\"]";
+    check(at, &format("-S SCRAM-SHA-256=[name=alice]"), 1, &["You must supply one of 'password' or"]);
+    let early = format!("{users} -r 3.4");
+    check(at, &format(&early), 1, &["SCRAM is only supported in metadata.version 3.5-IV2 or later."]);
+    assert!(!at.join("data").exists(), "refusals leave nothing behind");
+    check(at, &format(users), 0, &["Formatting"]);
+    let written = ["UserScramCredentialRecord", "\"name\":\"alice\"", "\"name\":\"bob\""];
+    let dumped = check(at, "log dump data/bootstrap.checkpoint", 0, &written);
+    assert!(!dumped.contains("alice-secret"), "a password was written: {dumped}");
+    Running::start(at, "start server.properties").stop("-TERM");
+    check(at, "log dump data/__cluster_metadata-0/00000000000000000000.log", 0, &written);
+}
+
+#[test]
 fn a_random_uuid_is_a_cluster_id() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let id = check(dir.path(), "storage random-uuid", 0, &[]);

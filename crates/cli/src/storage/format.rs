@@ -17,12 +17,13 @@ use log::Disk;
 use log::disk::{RealDisk, write_atomically};
 use model::{ClusterId, DirectoryId, Timestamp};
 use net::{Clock, SystemClock};
+use proto::metadata::{MetadataRecord, UserScramCredentialRecord};
 use quorum::Voters;
 
 use crate::config_file;
 use crate::failure::{Failure, Outcome, say};
 use crate::storage::features::Levels;
-use crate::storage::random_id;
+use crate::storage::{random_id, scram};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Begin with this feature level, as FEATURE=LEVEL; repeatable.
     #[arg(short, long, value_name = "F=L")]
     feature: Vec<String>,
+    /// A user's credential, as SCRAM-SHA-256=[name=alice,password=alice-secret]; repeatable.
+    #[arg(short = 'S', long, value_name = "CREDENTIAL")]
+    add_scram: Vec<String>,
 }
 
 /// Who votes first.
@@ -75,13 +79,23 @@ pub struct Plan<'a> {
     pub ignore_formatted: bool,
     /// The levels to begin with.
     levels: Levels,
+    /// The users to begin with.
+    users: Vec<UserScramCredentialRecord>,
 }
 
 impl<'a> Plan<'a> {
     /// A plan with the latest levels, for a node with static voters.
     pub fn latest(config: &'a NodeConfig, cluster: ClusterId) -> Self {
         let levels = Levels::choose(None, &[]).expect("the defaults go together");
-        Self { config, cluster, voters: VotersOf::Nobody, ignore_formatted: true, levels }
+        let (voters, users) = (VotersOf::Nobody, Vec::new());
+        Self { config, cluster, voters, ignore_formatted: true, levels, users }
+    }
+
+    /// What the first leader appends.
+    fn to_records(&self) -> Vec<MetadataRecord> {
+        let mut records = self.levels.to_records();
+        records.extend(self.users.iter().cloned().map(MetadataRecord::UserScramCredential));
+        records
     }
 }
 
@@ -93,8 +107,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let levels = Levels::choose(arguments.release_version.as_deref(), &arguments.feature).map_err(refuse)?;
     let voters = choose_voters(arguments, &config)?;
     check_kraft(&levels, &config, arguments)?;
+    let users = users(&levels, &arguments.add_scram).map_err(refuse)?;
     let ignore_formatted = arguments.ignore_formatted;
-    let plan = Plan { config: &config, cluster, voters, ignore_formatted, levels };
+    let plan = Plan { config: &config, cluster, voters, ignore_formatted, levels, users };
     let written = format(&RealDisk, &plan)?;
     if written.is_empty() {
         return say("All of the log directories are already formatted.");
@@ -104,6 +119,16 @@ pub fn run(arguments: &Arguments) -> Outcome {
         say(format_args!("Formatting {what} {} with metadata.version {release}.", dir.display()))?;
     }
     Ok(())
+}
+
+fn users(levels: &Levels, credentials: &[String]) -> Result<Vec<UserScramCredentialRecord>, String> {
+    if !credentials.is_empty() && !levels.metadata.has_scram() {
+        return Err("SCRAM is only supported in metadata.version 3.5-IV2 or later.".to_owned());
+    }
+    let draw = |salt: &mut [u8]| {
+        getrandom::fill(salt).map_err(|error| format!("no random bytes for a salt: {error}; give a salt"))
+    };
+    credentials.iter().map(|text| scram::credential(text, draw)).collect()
 }
 
 fn refuse(cause: impl std::fmt::Display) -> Failure {
@@ -236,7 +261,7 @@ impl Undo<'_> {
         self.make_dir(dir)?;
         let identity = self.identify(plan, is_metadata)?;
         self.made.push(Made::File(dir.join("bootstrap.checkpoint")));
-        quorum::format::write_bootstrap(disk, dir, &plan.levels.to_records(), now)
+        quorum::format::write_bootstrap(disk, dir, &plan.to_records(), now)
             .map_err(|error| error.to_string())?;
         let voters = if is_metadata { self.voters(plan, identity.directory)? } else { None };
         let what = match (is_metadata, &plan.voters, &voters) {
