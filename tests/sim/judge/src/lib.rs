@@ -3,4 +3,6 @@
 //!
 //! Pure: histories and views go in, violations come out. No node, socket or clock.
 
+pub mod coverage;
+pub mod invariants;
 pub mod view;
