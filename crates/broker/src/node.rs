@@ -32,6 +32,7 @@ use crate::context::Context;
 use crate::data::DataError;
 use crate::identity::IdentityError;
 use crate::lifecycle::LifecycleError;
+use crate::publish::Picture;
 use crate::server::Server;
 
 /// What a node is started with. All that a simulation replaces is in here.
@@ -159,6 +160,16 @@ impl Node {
             },
             failure = self.failed() => Err(failure),
         }
+    }
+
+    /// Whether clients are served now.
+    pub fn is_serving(&self) -> bool {
+        *self.serving.borrow()
+    }
+
+    /// The metadata as this node has replayed it.
+    pub fn metadata(&self) -> Arc<Picture> {
+        self.context.published.get()
     }
 
     /// Returns when the node cannot go on: its metadata log failed, or the controllers refuse it.

@@ -62,6 +62,26 @@ pub struct History {
     pub events: Vec<(Millis, String, Event)>,
 }
 
+impl History {
+    /// What was acknowledged by the events from number `from` on: the partition, and the offset of the
+    /// batch's last record. Acknowledgements that did not tell an offset are left out.
+    pub fn acked_since(&self, from: usize) -> impl Iterator<Item = (&Key, i64)> {
+        self.events.iter().skip(from).filter_map(|(_, _, event)| {
+            let Event::SendEnded(op, SendOutcome::Acked { base: Some(base) }) = event else { return None };
+            let (key, values) = self.send(*op)?;
+            Some((key, base + i64::try_from(values.len()).ok()? - 1))
+        })
+    }
+
+    /// Where the send that `op` names went, and its values.
+    pub fn send(&self, op: OpId) -> Option<(&Key, &[u64])> {
+        match self.events.get(op.0) {
+            Some((_, _, Event::SendBegan { key, values, .. })) => Some((key, values)),
+            _ => None,
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -195,5 +215,33 @@ impl Recorder {
     /// Something worth knowing when a run failed.
     pub fn noted(&self, what: &str) {
         self.push(Event::Noted(what.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::Timestamp;
+    use net::VirtualClock;
+
+    use super::{Recorder, SendOutcome, SharedHistory};
+
+    #[tokio::test(start_paused = true)]
+    async fn acknowledgements_are_told_from_a_place_on_with_the_offset_of_their_last_record() {
+        let history = SharedHistory::default();
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp::new(0)));
+        let recorder = Recorder::new("c1", clock, history.clone());
+        let key = ("t".to_owned(), 3);
+        let ops: Vec<_> = [1, 2, 3, 4].map(|count| recorder.send_began(&key, &vec![9; count], true)).into();
+        recorder.send_ended(ops[0], SendOutcome::Acked { base: Some(10) });
+        let from = history.lock().expect("nobody panicked").events.len();
+        recorder.send_ended(ops[1], SendOutcome::Unknown);
+        recorder.send_ended(ops[2], SendOutcome::Acked { base: Some(20) });
+        recorder.send_ended(ops[3], SendOutcome::Acked { base: None });
+        let history = history.lock().expect("nobody panicked");
+        let told = |from| history.acked_since(from).map(|(key, last)| (key.1, last)).collect::<Vec<_>>();
+        assert_eq!(told(0), [(3, 10), (3, 22)]);
+        assert_eq!(told(from), [(3, 22)]);
     }
 }

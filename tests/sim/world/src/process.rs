@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use net::task::Confined;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 /// A handle to a process; it goes on without one.
 #[derive(Clone)]
@@ -36,19 +36,19 @@ enum Phase {
 }
 
 impl Process {
-    /// Starts `main` and whatever tasks it spawns. `stepped` is called after each time that any of
-    /// them ran. Must be called inside a `LocalSet`, the harness's own.
+    /// Starts `main` and whatever tasks it spawns; they end with it. `stepped` is called after each
+    /// time that any of them ran. Must be called inside a `LocalSet`, the harness's own.
     pub fn start(main: impl Future<Output = ()> + 'static, mut stepped: impl FnMut() + 'static) -> Self {
         let tasks = LocalSet::new();
-        tasks.spawn_local(main);
+        let main = tasks.spawn_local(main);
         let state = State { tasks: Some(Confined(tasks)), ..State::default() };
         let process = Self { state: Rc::new(RefCell::new(state)) };
         let driven = process.clone();
-        tokio::task::spawn_local(poll_fn(move |cx| driven.poll(cx, &mut stepped)));
+        tokio::task::spawn_local(poll_fn(move |cx| driven.poll(cx, &main, &mut stepped)));
         process
     }
 
-    fn poll(&self, cx: &mut Context<'_>, stepped: &mut impl FnMut()) -> Poll<()> {
+    fn poll(&self, cx: &mut Context<'_>, main: &JoinHandle<()>, stepped: &mut impl FnMut()) -> Poll<()> {
         let mut tasks = {
             let mut state = self.state.borrow_mut();
             state.waker = Some(cx.waker().clone());
@@ -59,9 +59,9 @@ impl Process {
             }
             state.tasks.take().expect("a running process has its tasks between two polls")
         };
-        let polled = Pin::new(&mut tasks).poll(cx);
+        let _ = Pin::new(&mut tasks).poll(cx);
         let phase = self.state.borrow().phase;
-        if polled.is_ready() || phase == Phase::Over {
+        if main.is_finished() || phase == Phase::Over {
             // It ended, or what it did had it killed.
             self.state.borrow_mut().phase = Phase::Over;
             drop(tasks);
@@ -141,6 +141,7 @@ mod tests {
                 }
             };
             tokio::task::spawn_local(counting);
+            std::future::pending().await
         };
         (Process::start(main, || {}), count)
     }
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_is_seen_and_the_last_task_ends_the_process() {
+    fn every_step_is_seen_and_the_end_of_main_ends_the_process() {
         run(async {
             let steps = Rc::new(Cell::new(0));
             let seen = steps.clone();
