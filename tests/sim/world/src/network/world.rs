@@ -353,10 +353,12 @@ impl World {
         self.arm_retry(connection, side);
     }
 
-    /// Tells the other end that there is no such connection; nobody says it twice.
+    /// Tells the other end that there is no such connection. Over a cut link it is never told, but
+    /// chance only delays it: the kernel of a process that died says so until it is heard.
     pub(super) fn send_reset(&mut self, connection: u64, side: usize, as_error: ErrorKind) {
         let Some((from, to)) = self.route(connection, side) else { return };
-        let Some(latency) = self.carry(from, to) else { return };
+        let told = self.carry(from, to).or_else(|| (!self.is_cut(from, to)).then_some(RETRY_MS_MIN));
+        let Some(latency) = told else { return };
         let behind = self.out(connection, side).map_or(0, |out| out.last_arrival);
         let at = behind.max(self.now + latency);
         self.schedule(at, Event::Reset { connection, side, sent_at: self.now, as_error });
