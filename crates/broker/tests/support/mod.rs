@@ -150,6 +150,11 @@ impl Cluster {
         let _ = tokio::time::timeout(Duration::from_millis(2), read.read(&mut got)).await;
     }
 
+    /// A running node.
+    pub fn node(&self, id: i32) -> &Node {
+        &self.nodes[&id]
+    }
+
     pub async fn stop_all(mut self) {
         for id in 1..=self.size {
             if self.nodes.contains_key(&id) {
