@@ -4,5 +4,6 @@
 //! Pure: histories and views go in, violations come out. No node, socket or clock.
 
 pub mod coverage;
+pub mod history;
 pub mod invariants;
 pub mod view;
