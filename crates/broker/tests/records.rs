@@ -169,10 +169,9 @@ fn refusals_say_what_is_wrong() {
         torn[last] ^= 1;
         assert_eq!(produce(&client, "t", 1, torn.into()).await, Err(ErrorCode::CorruptMessage));
         assert_eq!(produce(&client, "t", 1, Bytes::new()).await, Err(ErrorCode::InvalidRecord));
-        // Where a batch lies is the leader's to say: what the client wrote there does not matter.
-        let mut unplaced = batch(&["a"], None).to_vec();
-        unplaced[..8].copy_from_slice(&(-1_i64).to_be_bytes());
-        assert_eq!(produce(&client, "t", 1, unplaced.into()).await, Ok(0));
+        let mut placed = batch(&["a"], None).to_vec();
+        placed[..8].copy_from_slice(&7_i64.to_be_bytes());
+        assert_eq!(produce(&client, "t", 1, placed.into()).await, Err(ErrorCode::InvalidRecord));
         cluster.stop_all().await;
     });
 }

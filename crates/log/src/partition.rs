@@ -129,9 +129,6 @@ pub enum AppendError {
         /// The log's end.
         end: Offset,
     },
-    /// A produce request holds one batch a partition.
-    #[error("a produce request holds exactly one batch a partition")]
-    NotOneBatch,
     /// The log itself.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -144,7 +141,6 @@ impl AppendError {
             Self::Invalid(error) => error.code(),
             Self::Producer(error) => error.code(),
             Self::Gap { .. } => ErrorCode::CorruptMessage,
-            Self::NotOneBatch => ErrorCode::InvalidRecord,
             Self::Log(error) => error.code(),
         }
     }

@@ -35,7 +35,7 @@ pub use build::{BatchBuilder, NewRecord};
 pub use header::{BatchError, BatchHeader, HEADER_BYTES, Producer, TimestampType};
 pub use records::{Header, Headers, Record, RecordError, RecordIter, Records, control_key, control_type};
 pub use split::{BatchRef, Batches};
-pub use validate::{Rules, ValidBatch, ValidationError, validate};
+pub use validate::{Rules, ValidBatch, ValidationError, sole, validate};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use metadata::{Image, Topic};
 use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset};
 use replica::{AckState, Input};
 use tokio::time::Instant;
-use wire::batch::BatchHeader;
+use wire::batch::{BatchHeader, sole};
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{ProduceRequest, from_wire_uuid};
 
@@ -89,13 +89,11 @@ struct Written {
 /// Answers a request: appends at once, waits in the second stage.
 pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: ProduceRequest) -> Answer {
     let Some(acks) = Acks::from_wire(request.acks) else {
-        let request = request.into();
-        let refusal = wire::errors::respond(&request, asker.version, ErrorCode::InvalidRequiredAcks, None);
-        return match refusal {
-            Some(response) => Answer::Now(Reply::message(response)),
-            None => Answer::Now(Reply::Close("the request has no answer")),
-        };
+        return refuse(asker, request, Acks::Leader, ErrorCode::InvalidRequiredAcks);
     };
+    if request.transactional_id.is_none() && is_transactional(&request) {
+        return refuse(asker, request, acks, ErrorCode::TransactionalIdAuthorizationFailed);
+    }
     let picture = plane.options.published.get();
     plane.catch_up(&picture).await;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -124,6 +122,26 @@ pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: Produce
         }
         replies.finish(&plane)
     }))
+}
+
+/// Whether a partition's batch claims to be a part of a transaction.
+fn is_transactional(request: &ProduceRequest) -> bool {
+    let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.any(|data| {
+        let header = data.records.as_deref().map(BatchHeader::parse_unchecked);
+        matches!(header, Some(Ok(header)) if header.is_transactional())
+    })
+}
+
+/// Refuses a request as a whole.
+fn refuse(asker: &RequestContext, request: ProduceRequest, acks: Acks, code: ErrorCode) -> Answer {
+    if acks == Acks::Nobody {
+        return Answer::Now(Reply::Close("a request with acks=0 was refused"));
+    }
+    match wire::errors::respond(&request.into(), asker.version, code, None) {
+        Some(response) => Answer::Now(Reply::message(response)),
+        None => Answer::Now(Reply::Close("the request has no answer")),
+    }
 }
 
 fn append_topic(
@@ -170,11 +188,9 @@ fn append(
     data: PartitionProduceData,
 ) -> Result<Done, Refusal> {
     let partition = plane.find(image, topic.id, data.index).map_err(Refusal::Code)?;
-    let records = data.records.unwrap_or_default();
-    if records.is_empty() {
-        return Err(AppendError::NotOneBatch.into());
-    }
-    let header = BatchHeader::parse_unplaced(&records).map_err(AppendError::from)?;
+    let mut records = data.records.unwrap_or_default();
+    records.truncate(sole(&records).map_err(AppendError::from)?.len());
+    let header = BatchHeader::parse_unchecked(&records).map_err(AppendError::from)?;
     if header.is_transactional() {
         return Err(Refusal::Transactional);
     }

@@ -59,6 +59,7 @@ impl TopicSettings {
                 decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
                 needs_keys: topic.cleanup.compact,
                 timestamps: (!log_append_time).then_some((from, to)),
+                is_rewritten: false,
             },
             log_append_time,
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use model::{LeaderEpoch, Mutant, Offset, Timestamp};
-use wire::batch::{BatchHeader, BatchRef, Batches, Rules, patch, validate};
+use wire::batch::{BatchHeader, BatchRef, Batches, Rules, TimestampType, ValidationError, patch, validate};
 
 use crate::partition::{AppendError, Log, LogError};
 use crate::segment::{Segment, Walk};
@@ -46,7 +46,7 @@ impl Log {
         self.check_sound()?;
         let valid = validate(batch, &rules.batch)?;
         if valid.header.size_bytes != batch.len() {
-            return Err(AppendError::NotOneBatch);
+            return Err(ValidationError::NotOneBatch.into());
         }
         let log_append_time = rules.log_append_time.then_some(now);
         if let Some(written) = self.producers.judge(&valid.header)? {
@@ -57,7 +57,9 @@ impl Log {
         patch::place(batch, self.end, epoch);
         if rules.log_append_time {
             patch::stamp(batch, now);
-        } else if valid.header.max_timestamp != valid.max_timestamp {
+        } else if valid.header.max_timestamp != valid.max_timestamp
+            || valid.header.timestamp_type() == TimestampType::LogAppendTime
+        {
             // The time index and retention believe the header; its producer may have lied.
             patch::set_max_timestamp(batch, valid.max_timestamp);
         }

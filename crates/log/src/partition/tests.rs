@@ -19,6 +19,7 @@ const RULES: LeaderRules = LeaderRules {
         decompressed_bytes_max: 1 << 20,
         needs_keys: false,
         timestamps: None,
+        is_rewritten: false,
     },
     log_append_time: false,
 };

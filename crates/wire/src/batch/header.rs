@@ -64,8 +64,8 @@ impl BatchError {
     /// The code a client sees.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Magic(_) | Self::Counts { .. } => ErrorCode::InvalidRecord,
-            Self::Partial { .. } | Self::Length(_) | Self::Crc { .. } => ErrorCode::CorruptMessage,
+            Self::Magic(0 | 1) | Self::Counts { .. } | Self::Partial { .. } => ErrorCode::InvalidRecord,
+            Self::Magic(_) | Self::Length(_) | Self::Crc { .. } => ErrorCode::CorruptMessage,
         }
     }
 }
@@ -123,20 +123,14 @@ impl BatchHeader {
     /// Reads the header at the front of `bytes`. The batch's other bytes need not be there;
     /// its CRC is not looked at.
     pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
-        let header = Self::read(bytes)?;
+        let header = Self::parse_unchecked(bytes)?;
         header.check_counts()?;
         Ok(header)
     }
 
-    /// As [`parse`](Self::parse), for a batch that has no place in a log yet: the base offset
-    /// is the leader's to set, so whatever stands there reads as 0.
-    pub fn parse_unplaced(bytes: &[u8]) -> Result<Self, BatchError> {
-        let header = Self { base_offset: Offset::ZERO, ..Self::read(bytes)? };
-        header.check_counts()?;
-        Ok(header)
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self, BatchError> {
+    /// As [`parse`](Self::parse), for a client's batch whose CRC has to be seen first: offset and
+    /// counts may contradict each other, so no offset may be computed from them.
+    pub fn parse_unchecked(bytes: &[u8]) -> Result<Self, BatchError> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(Self::too_short(bytes));
         };
@@ -223,9 +217,12 @@ impl BatchHeader {
         codec.bits() | flag(transactional, TRANSACTIONAL) | flag(control, CONTROL)
     }
 
-    /// `attributes` with the timestamp type set to LogAppendTime.
-    pub(super) fn with_log_append_time(attributes: i16) -> i16 {
-        attributes | LOG_APPEND_TIME
+    /// `attributes` with this timestamp type.
+    pub(super) fn with_timestamp_type(attributes: i16, kind: TimestampType) -> i16 {
+        match kind {
+            TimestampType::CreateTime => attributes & !LOG_APPEND_TIME,
+            TimestampType::LogAppendTime => attributes | LOG_APPEND_TIME,
+        }
     }
 
     fn too_short(bytes: &[u8]) -> BatchError {

@@ -54,7 +54,8 @@ pub struct Records<'a> {
 /// A record within its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Relative to the batch's base offset.
+    /// Relative to the batch's base offset. In an uncompressed batch it is as its producer wrote it,
+    /// and may be any number: leaders check it no more than Kafka's do.
     pub offset_delta: i32,
     /// Its offset.
     pub offset: Offset,
@@ -170,7 +171,7 @@ fn read_record<'a>(header: &BatchHeader, rest: &mut &'a [u8]) -> Result<Record<'
     let key = field(&mut body)?;
     let value = field(&mut body)?;
     let headers = read_headers(&mut body)?;
-    if !body.is_empty() || offset_delta < 0 {
+    if !body.is_empty() {
         return Err(VarintError);
     }
     let timestamp = match header.timestamp_type() {
@@ -199,11 +200,8 @@ fn read_headers<'a>(body: &mut &'a [u8]) -> Result<Headers<'a>, VarintError> {
 
 #[inline]
 fn field<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, VarintError> {
-    let length = varint::read_i32(input)?;
-    if length == -1 {
-        return Ok(None);
-    }
-    let length = usize::try_from(length).map_err(|_| VarintError)?;
+    // -1 is null, and so is all below, as for Kafka's readers.
+    let Ok(length) = usize::try_from(varint::read_i32(input)?) else { return Ok(None) };
     let (taken, rest) = input.split_at_checked(length).ok_or(VarintError)?;
     *input = rest;
     Ok(Some(taken))

@@ -18,9 +18,9 @@ impl<'a> BatchRef<'a> {
         Self::of(BatchHeader::parse(bytes)?, bytes)
     }
 
-    /// As [`parse`](Self::parse), for a batch that has no place in a log yet: its base offset reads as 0.
-    pub fn parse_unplaced(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        Self::of(BatchHeader::parse_unplaced(bytes)?, bytes)
+    /// As [`parse`](Self::parse), with [`BatchHeader::parse_unchecked`].
+    pub fn parse_unchecked(bytes: &'a [u8]) -> Result<Self, BatchError> {
+        Self::of(BatchHeader::parse_unchecked(bytes)?, bytes)
     }
 
     fn of(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {

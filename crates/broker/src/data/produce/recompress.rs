@@ -2,7 +2,7 @@
 
 use log::{AppendError, LeaderRules};
 use model::{LeaderEpoch, Offset};
-use wire::batch::{BatchBuilder, BatchRef, NewRecord, ValidationError, validate};
+use wire::batch::{BatchBuilder, BatchRef, NewRecord, Rules, ValidationError, validate};
 use wire::codec::Codec;
 
 /// The records of `bytes`, a client's batch, in a batch of their own; producer and sequence stay.
@@ -12,11 +12,8 @@ pub(super) fn recompress(
     codec: Codec,
     level: Option<i32>,
 ) -> Result<Vec<u8>, AppendError> {
-    let valid = validate(bytes, &rules.batch)?;
-    if valid.header.size_bytes != bytes.len() {
-        return Err(AppendError::NotOneBatch);
-    }
-    let batch = BatchRef::parse_unplaced(bytes)?;
+    let valid = validate(bytes, &Rules { is_rewritten: true, ..rules.batch })?;
+    let batch = BatchRef::parse(bytes)?;
     let records = batch.records(rules.batch.decompressed_bytes_max).map_err(ValidationError::from)?;
     let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0)).codec(codec, level);
     if let Some(producer) = valid.header.producer() {
@@ -59,6 +56,7 @@ mod tests {
             decompressed_bytes_max: 1 << 20,
             needs_keys: false,
             timestamps: None,
+            is_rewritten: false,
         };
         let rules = LeaderRules { batch, log_append_time: false };
         let made = recompress(&sent, &rules, Codec::Zstd, Some(1)).expect("valid");
