@@ -64,7 +64,7 @@ pub enum Kind {
         partition: TopicPartition,
         /// Which place.
         place: Place,
-        /// The leader epoch that the client named; a leader that was replaced refuses such a request.
+        /// The leader epoch that the client named, as in [`Run::epoch`].
         epoch: Option<LeaderEpoch>,
         /// The answer; `None` before there is one.
         offset: Option<Offset>,
@@ -79,7 +79,7 @@ pub enum Kind {
         log_start: Option<Offset>,
         /// The leader's high watermark.
         high_watermark: Option<Offset>,
-        /// The leader epoch that the client named; a leader that was replaced refuses such a request.
+        /// The leader epoch that the client named, as in [`Run::epoch`].
         epoch: Option<LeaderEpoch>,
     },
     /// A leader said that what the consumer read ends earlier in its log (KIP-320).
@@ -90,6 +90,8 @@ pub enum Kind {
         position: Offset,
         /// Where the leader's log of that epoch ends, and the consumer goes on.
         end: Offset,
+        /// The leader epoch that the client named, as in [`Run::epoch`].
+        epoch: Option<LeaderEpoch>,
     },
     /// What was read cannot be what anyone sent: a wrong checksum, a gap, changed bytes.
     Corrupt {
@@ -182,6 +184,9 @@ pub struct Run {
     pub from: Offset,
     /// What the leader said its high watermark is.
     pub high_watermark: Option<Offset>,
+    /// The leader epoch that the client named in its request, where it knew one and the request's
+    /// version has a place for it. A leader that was replaced refuses such a request (KIP-320).
+    pub epoch: Option<LeaderEpoch>,
     /// The records, in the order in which they came.
     pub records: Vec<Read>,
 }
