@@ -73,16 +73,19 @@ impl Epochs {
         Ok(())
     }
 
-    /// Notes that `epoch` begins at `start`. An epoch known already, or an older one, changes nothing.
+    /// Notes that a record of `epoch` is at `start`. An epoch known already changes nothing.
     pub fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if self.last().is_some_and(|last| last >= epoch) {
+        // Epochs that begin here or later wrote nothing that is still there: this one takes their place,
+        // also when it is older. A leader that was deposed before its first record leaves such a one.
+        let kept = self.starts.partition_point(|&(_, begun)| begun < start);
+        let stands = self.starts.get(kept..) == Some(&[(epoch, start)]);
+        if stands || (kept == self.starts.len() && self.last().is_some_and(|last| last >= epoch)) {
             return;
         }
-        // Epochs that ended where they began wrote nothing: the new one takes their place.
-        while self.starts.last().is_some_and(|&(_, begun)| begun >= start) {
-            self.starts.pop();
+        self.starts.truncate(kept);
+        if self.last().is_none_or(|last| last < epoch) {
+            self.starts.push((epoch, start));
         }
-        self.starts.push((epoch, start));
         self.dirty = true;
     }
 
@@ -105,11 +108,13 @@ impl Epochs {
         after.checked_sub(1).map(|index| self.starts[index].0)
     }
 
-    /// The log was cut to end at `end`.
-    pub fn truncate_end(&mut self, end: Offset) {
+    /// The log was cut to end at `end`; whether an epoch began there or behind it.
+    pub fn truncate_end(&mut self, end: Offset) -> bool {
         let kept = self.starts.partition_point(|&(_, start)| start < end);
-        self.dirty |= kept < self.starts.len();
+        let cuts = kept < self.starts.len();
+        self.dirty |= cuts;
         self.starts.truncate(kept);
+        cuts
     }
 
     /// The log begins at `start` now; the epoch that it begins in, begins there too.
@@ -172,6 +177,12 @@ mod tests {
     fn an_epoch_without_records_gives_way() {
         assert_eq!(epochs(&[(1, 0), (2, 10), (3, 10)]), epochs(&[(1, 0), (3, 10)]));
         assert_eq!(epochs(&[(1, 0), (1, 5), (0, 7)]), epochs(&[(1, 0)]));
+    }
+
+    #[test]
+    fn a_deposed_leaders_empty_epoch_gives_way_to_older_records() {
+        assert_eq!(epochs(&[(3, 0), (1, 0), (1, 4)]), epochs(&[(1, 0)]));
+        assert_eq!(epochs(&[(0, 0), (5, 10), (2, 10)]), epochs(&[(0, 0), (2, 10)]));
     }
 
     #[test]

@@ -24,10 +24,10 @@ impl Log {
     /// Cutting behind the end changes nothing. The recovery point may go back: the caller writes
     /// its checkpoint before it appends again, or a crash would trust bytes that were never synced.
     pub fn truncate_to(&mut self, end: Offset) -> Result<(), LogError> {
-        if end >= self.end {
-            return Ok(());
-        }
         self.check_sound()?;
+        if end >= self.end {
+            return self.forget_empty_epochs();
+        }
         if end <= self.segments[0].base {
             return self.restart_at(end.max(self.start));
         }
@@ -47,6 +47,15 @@ impl Log {
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
         self.reload_producers()?;
         self.check();
+        Ok(())
+    }
+
+    /// A leader that was deposed before its first record left an epoch at the log's end that nobody
+    /// else may know: it would be told to cut there for ever.
+    fn forget_empty_epochs(&mut self) -> Result<(), LogError> {
+        if self.epochs.truncate_end(self.end) {
+            self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        }
         Ok(())
     }
 

@@ -142,7 +142,7 @@ fn cut(state: &mut State, theirs: EpochEnd) -> Result<(), AppendError> {
     let Some(log) = &mut state.log else { return Ok(()) };
     let ours = State::epoch_end(log, theirs.epoch);
     let Divergence { truncate_to } = Divergence::resolve(theirs, ours, log.start(), log.end());
-    tracing::info!(dir = %log.dir().display(), from = %log.end(), to = %truncate_to, "cutting what the leader does not have");
+    tracing::info!(dir = %log.dir().display(), from = %log.end(), to = %truncate_to, ?theirs, ?ours, "cutting what the leader does not have");
     Ok(log.truncate_to(truncate_to)?)
 }
 
