@@ -17,6 +17,9 @@ pub fn rust(schema: &Schema, family: Option<&str>) -> String {
             message(&mut out, item);
         }
         wire(&mut out, item);
+        if schema.items.iter().flat_map(|item| &item.fields).any(|field| field.is_null_of(&item.name)) {
+            nullable(&mut out, item);
+        }
         draw(&mut out, item);
     }
     if let Some(name) = family {
@@ -109,6 +112,24 @@ fn wire(out: &mut String, item: &Item) {
     line!(out, "        }};");
     get_tagged(out, &tagged);
     line!(out, "        Ok(record)\n    }}\n}}");
+}
+
+/// A struct that may be null has a byte in front: -1, or 1 and then the struct.
+fn nullable(out: &mut String, item: &Item) {
+    let name = &item.name;
+    line!(out, "\nimpl Wire for Option<{name}> {{\n    const SIZE_MIN: usize = 1;\n");
+    line!(out, "    fn put(&self, form: Form, out: &mut Vec<u8>) -> Result<(), EncodeError> {{");
+    line!(out, "        match self {{\n            None => (-1_i8).put(form, out),");
+    line!(
+        out,
+        "            Some(value) => 1_i8.put(form, out).and_then(|()| value.put(form, out)),\n        }}\n    }}\n"
+    );
+    line!(out, "    fn get(form: Form, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {{");
+    line!(
+        out,
+        "        if i8::get(form, reader)? < 0 {{ Ok(None) }} else {{ {name}::get(form, reader).map(Some) }}"
+    );
+    line!(out, "    }}\n}}");
 }
 
 fn put_plain(out: &mut String, item: &Item, field: &Field) {

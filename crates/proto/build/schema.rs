@@ -42,6 +42,14 @@ pub struct Field {
     pub default: Option<String>,
 }
 
+impl Field {
+    /// Whether it is a struct of that name, or null.
+    #[allow(dead_code, reason = "the emitter asks; the test of the notation does not")]
+    pub fn is_null_of(&self, name: &str) -> bool {
+        self.null_from.is_some() && matches!(&self.shape, Shape::Struct(own) if own == name)
+    }
+}
+
 /// A field's type, null aside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
@@ -223,8 +231,12 @@ fn check_fields(schema: &Schema, item: &Item) -> Result<(), String> {
             return Err(format!("{place}: its tag is taken"));
         }
         check_shape(schema, &field.shape).map_err(|name| format!("{place}: there is no type {name}"))?;
-        // Structs may be null on the wire too, but in no record so far.
-        let nullable = matches!(field.shape, Shape::Array(_) | Shape::Scalar(Scalar::String | Scalar::Bytes));
+        let nullable = match field.shape {
+            Shape::Array(_) | Shape::Scalar(Scalar::String | Scalar::Bytes) => true,
+            // A struct has no form in which null depends on the version.
+            Shape::Struct(_) => field.null_from == Some(0),
+            Shape::Scalar(_) => false,
+        };
         if field.null_from.is_some() && !nullable {
             return Err(format!("{place}: this type is never null"));
         }
