@@ -17,6 +17,7 @@ mod open;
 mod quorum_state;
 mod raft_storage;
 mod read;
+mod recovery_point;
 mod scan;
 mod segments;
 #[cfg(test)]

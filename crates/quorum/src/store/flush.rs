@@ -53,6 +53,7 @@ impl Store {
                 return false;
             }
             state.syncing = true;
+            state.log.begin_sync();
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.dirty))
         };
         let dirty = if Mutant::QuorumSyncSkipped.is_planted() { Vec::new() } else { dirty };
@@ -60,7 +61,9 @@ impl Store {
         let poisoned = {
             let mut state = self.lock();
             state.syncing = false;
-            if let Err(error) = &synced {
+            let is_sound = !Mutant::QuorumSyncSkipped.is_planted();
+            let noted = synced.and_then(|()| if is_sound { state.log.end_sync() } else { Ok(()) });
+            if let Err(error) = &noted {
                 state.poison(error);
             }
             state.poisoned.clone()

@@ -74,7 +74,7 @@ impl Store {
         needed_from: Offset,
     ) -> Result<Self, StoreError> {
         let StoreOptions { disk, dir, blocking, clock, node, directory, segment_bytes } = options;
-        let mut log = Segments::open(disk.clone(), &dir, segment_bytes)?;
+        let mut log = Segments::open_for_voter(disk.clone(), &dir, segment_bytes)?;
         let purged = join(&mut log, newest, &dir)?;
         let vote = quorum_state::read(disk.as_ref(), &dir)?;
         let state = State {

@@ -5,8 +5,9 @@
 //! files are Kafka's all the same, and Kafka's tools read them.
 //!
 //! Everything before the last segment is synced when the next one begins, so a torn
-//! tail can only be in the last. A batch that is damaged anywhere else means that the
-//! disk lost what it had promised, and the log refuses to open.
+//! tail can only be in the last, and in a voter's only after its recovery point. A batch
+//! that is damaged or missing anywhere else means that the disk lost what it had promised,
+//! and the log refuses to open.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,7 @@ use model::Offset;
 
 use super::batch;
 use super::map::{BatchMap, Slot};
+use super::recovery_point::RecoveryPoint;
 use super::scan::{Scan, ScanEnd};
 
 /// Why the log cannot be opened.
@@ -33,6 +35,12 @@ pub(crate) enum SegmentsError {
          it again, or restore the file"
     )]
     Damaged { path: PathBuf, position: u64, cause: String },
+    #[error(
+        "the log in {dir} ends at offset {end}, but was written up to offset {synced}; acknowledged metadata is \
+         lost on this disk: remove this node from the voters, format its directory and add it again, or restore \
+         the files"
+    )]
+    Short { dir: PathBuf, end: Offset, synced: Offset },
     #[error("{path} starts at offset {got}, the log before it ends at {expected}: a segment is missing")]
     Gap { path: PathBuf, expected: Offset, got: Offset },
 }
@@ -51,6 +59,10 @@ pub(crate) struct Segments {
     segment_bytes: u64,
     segments: VecDeque<Segment>,
     pub(crate) map: BatchMap,
+    /// A voter's.
+    recovery_point: Option<RecoveryPoint>,
+    /// Where the log ended when the sync under way began, or where it was cut since.
+    syncing_to: Offset,
 }
 
 /// Bytes of the log in one file, to be read without holding a lock.
@@ -69,8 +81,30 @@ impl Extent {
 }
 
 impl Segments {
-    /// Opens the log in `dir` and reads every batch of it. A torn tail is cut off.
+    /// Opens an observer's log in `dir` and reads every batch of it. Damage to the last segment is cut
+    /// off, whatever did it: it is fetched again.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, segment_bytes: u64) -> Result<Self, SegmentsError> {
+        Self::open_with(disk, dir, segment_bytes, None)
+    }
+
+    /// Opens a voter's log: only a torn tail is cut off, what was ever durable must be there.
+    pub(crate) fn open_for_voter(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        segment_bytes: u64,
+    ) -> Result<Self, SegmentsError> {
+        let point = RecoveryPoint::open(disk.as_ref(), dir)
+            .map_err(|source| SegmentsError::Io { path: dir.to_owned(), source })?;
+        Self::open_with(disk, dir, segment_bytes, Some(point))
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        segment_bytes: u64,
+        recovery_point: Option<RecoveryPoint>,
+    ) -> Result<Self, SegmentsError> {
+        let io = |source| SegmentsError::Io { path: dir.to_owned(), source };
         let bases = list(disk.as_ref(), dir)?;
         let start = bases.first().copied().unwrap_or(Offset::ZERO);
         let mut log = Self {
@@ -79,14 +113,57 @@ impl Segments {
             segment_bytes,
             segments: VecDeque::new(),
             map: BatchMap::starting_at(0, start),
+            recovery_point,
+            syncing_to: start,
         };
         for (position, &base) in bases.iter().enumerate() {
             log.load(base, position + 1 == bases.len())?;
         }
-        if log.segments.is_empty() {
-            log.begin_segment(start).map_err(|source| SegmentsError::Io { path: dir.to_owned(), source })?;
+        let (end, synced) = (log.map.end_offset(), log.synced());
+        if end < synced {
+            return Err(SegmentsError::Short { dir: dir.to_owned(), end, synced });
         }
+        if log.segments.is_empty() {
+            log.begin_segment(start).map_err(io)?;
+        }
+        log.settle().map_err(io)?;
         Ok(log)
+    }
+
+    /// Makes durable what was found, names and bytes. A process that was killed may have left what it
+    /// never synced, and from now on all of it counts as written.
+    fn settle(&mut self) -> io::Result<()> {
+        self.begin_sync();
+        self.segments.back().expect("there is always a segment").file.sync()?;
+        self.disk.sync_dir(&self.dir)?;
+        self.end_sync()
+    }
+
+    /// Everything before this offset was durable once.
+    fn synced(&self) -> Offset {
+        self.recovery_point.as_ref().map_or(Offset::ZERO, RecoveryPoint::offset)
+    }
+
+    /// A sync of all that was written begins.
+    pub(crate) fn begin_sync(&mut self) {
+        self.syncing_to = self.map.end_offset();
+    }
+
+    /// The sync ended well: what was there when it began, and was not cut off since, is durable.
+    pub(crate) fn end_sync(&mut self) -> io::Result<()> {
+        match &mut self.recovery_point {
+            Some(point) => point.raise(self.syncing_to),
+            None => Ok(()),
+        }
+    }
+
+    /// Before the log is cut at `offset`: nothing from there on is durable any longer.
+    fn forget_from(&mut self, offset: Offset) -> io::Result<()> {
+        self.syncing_to = self.syncing_to.min(offset);
+        match &mut self.recovery_point {
+            Some(point) => point.lower(offset),
+            None => Ok(()),
+        }
     }
 
     /// Reads one segment's headers into the map.
@@ -107,7 +184,7 @@ impl Segments {
         let mut len = scan.position();
         match scan.end() {
             ScanEnd::Clean => {}
-            ScanEnd::Bad(cause) if is_last => {
+            ScanEnd::Bad(cause) if is_last && self.map.end_offset() >= self.synced() => {
                 let end = self.map.end_offset();
                 tracing::warn!(path = %path.display(), position = len, %end, cause,
                     "the metadata log's last write was torn; cutting it off");
@@ -184,6 +261,7 @@ impl Segments {
     /// lands in the same place, and a crash must not leave it followed by a batch of the removed tail.
     pub(crate) fn truncate_from(&mut self, index: u64) -> io::Result<()> {
         let Some(slot) = self.map.get(index) else { return Ok(()) };
+        self.forget_from(slot.base_offset)?;
         while self.segments.back().is_some_and(|last| last.base_offset > slot.base_offset) {
             let last = self.segments.pop_back().expect("just seen");
             self.disk.remove_file(&segment_path(&self.dir, last.base_offset))?;
@@ -215,6 +293,7 @@ impl Segments {
 
     /// Throws everything away and starts anew with batch `index` at `offset`, after a snapshot.
     pub(crate) fn restart_at(&mut self, index: u64, offset: Offset) -> io::Result<()> {
+        self.forget_from(Offset::ZERO)?;
         // From the end backwards, so that a crash leaves no hole.
         while let Some(last) = self.segments.pop_back() {
             self.disk.remove_file(&segment_path(&self.dir, last.base_offset))?;
