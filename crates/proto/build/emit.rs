@@ -167,6 +167,9 @@ fn put_tagged(out: &mut String, item: &Item, field: &Field) {
     let differs = differs(field);
     match guard(&field.versions) {
         None => line!(out, "        if {differs} {{\n            {put}\n        }}"),
+        Some(guard) if field.ignorable => {
+            line!(out, "        if {guard} && {differs} {{\n            {put}\n        }}");
+        }
         Some(guard) => line!(
             out,
             "        if {guard} {{\n            if {differs} {{\n                {put}\n            }}\n        }}{}",
