@@ -63,6 +63,8 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
     /// How many bytes can still be written below `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How large the disk below `path` is.
+    fn total_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file. All methods may be called from several threads.

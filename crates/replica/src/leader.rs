@@ -136,6 +136,8 @@ impl WriteRefused {
 struct Progress {
     /// The end of its log; `None` until it fetched in this epoch.
     end: Option<Offset>,
+    /// The start of its log, as it told last.
+    log_start: Option<Offset>,
     broker_epoch: Option<BrokerEpoch>,
     eligible: bool,
     /// The last moment at which it had all that the leader had.
@@ -279,6 +281,19 @@ impl Leader {
     /// Whether the metadata names this node as a follower.
     pub fn is_follower(&self, node: NodeId) -> bool {
         self.followers.contains_key(&node)
+    }
+
+    /// A follower told where its log starts. Says whether that is news.
+    pub fn note_log_start(&mut self, from: NodeId, log_start: Offset) -> bool {
+        let Some(progress) = self.followers.get_mut(&from) else { return false };
+        progress.log_start.replace(log_start) != Some(log_start)
+    }
+
+    /// No live replica serves a record below it: what DeleteRecords waits for. `log_start` is this
+    /// node's own; a follower that has not told its start holds the answer back, a dead one does not.
+    pub fn low_watermark(&self, log_start: Offset, is_live: impl Fn(NodeId) -> bool) -> Option<Offset> {
+        let live = self.followers.iter().filter(|&(&node, _)| is_live(node));
+        live.map(|(_, progress)| progress.log_start).try_fold(log_start, |low, start| Some(low.min(start?)))
     }
 
     /// Moves the watermark as far as the in-sync set allows.

@@ -91,11 +91,13 @@ served! {
     ApiVersions 0..=4, Some(3), Both;
     CreateTopics 2..=7, Some(5), Both;
     DeleteTopics 1..=6, Some(4), Both;
+    DeleteRecords 0..=2, Some(2), Broker;
     // Version 6 is two-phase commit (KIP-939), unstable in every release so far.
     InitProducerId 0..=5, Some(2), Broker;
     OffsetForLeaderEpoch 2..=4, Some(4), Broker;
     DescribeConfigs 1..=4, Some(4), Both;
     AlterConfigs 0..=2, Some(2), Both;
+    DescribeLogDirs 1..=4, Some(2), Broker;
     CreatePartitions 0..=3, Some(2), Both;
     ElectLeaders 0..=2, Some(2), Both;
     IncrementalAlterConfigs 0..=1, Some(1), Both;

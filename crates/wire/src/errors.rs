@@ -26,6 +26,7 @@ pub fn respond(
         RequestKind::FindCoordinator(request) => answer.find_coordinator(request, version).into(),
         RequestKind::CreateTopics(request) => answer.create_topics(request).into(),
         RequestKind::DeleteTopics(request) => answer.delete_topics(request, version).into(),
+        RequestKind::DeleteRecords(request) => answer.delete_records(request).into(),
         RequestKind::OffsetForLeaderEpoch(request) => answer.offset_for_leader_epoch(request).into(),
         RequestKind::DescribeConfigs(request) => answer.describe_configs(request).into(),
         RequestKind::AlterConfigs(request) => answer.alter_configs(request).into(),
@@ -63,6 +64,9 @@ impl Answer {
                 .with_error_code(code)
                 .with_error_message(message)
                 .into(),
+            RequestKind::DescribeLogDirs(_) => {
+                DescribeLogDirsResponse::default().with_error_code(code).into()
+            }
             RequestKind::DescribeQuorum(_) => {
                 DescribeQuorumResponse::default().with_error_code(code).with_error_message(message).into()
             }
@@ -213,6 +217,21 @@ impl Answer {
             request.topic_names.iter().map(|name| result(Some(name.clone()), WireUuid::nil())).collect()
         };
         DeleteTopicsResponse::default().with_responses(results)
+    }
+
+    fn delete_records(&self, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+        use delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+        let partition = |index| {
+            DeleteRecordsPartitionResult::default()
+                .with_partition_index(index)
+                .with_low_watermark(-1)
+                .with_error_code(self.code)
+        };
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|data| partition(data.partition_index)).collect();
+            DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions)
+        });
+        DeleteRecordsResponse::default().with_topics(topics.collect())
     }
 
     fn offset_for_leader_epoch(&self, request: &OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {

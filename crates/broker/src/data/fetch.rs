@@ -83,7 +83,9 @@ impl Plan {
             let left = self.bytes_max.saturating_sub(bytes);
             let out = self.look_at(want, left, bytes == 0, first);
             bytes += out.records.as_ref().map_or(0, Chunk::len);
-            looked.is_enough |= out.error != ErrorCode::None || out.diverging.is_some();
+            // A follower shall hear at once that its leader's log starts later now (DeleteRecords).
+            let start_moved = want.at.log_start.is_some() && out.log_start > want.at.log_start;
+            looked.is_enough |= out.error != ErrorCode::None || out.diverging.is_some() || start_moved;
             looked.partitions.push(out);
         }
         looked.is_enough |= bytes >= self.bytes_min;

@@ -1,13 +1,14 @@
 //! The data plane: the partitions this node hosts, and the requests about records.
 //!
 //! Fed with metadata steps in the order of the log; serves Produce, Fetch,
-//! ListOffsets, OffsetForLeaderEpoch and InitProducerId. It learns of leaders and
+//! ListOffsets, DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs and InitProducerId. It learns of leaders and
 //! configs from the steps alone and asks the controller through the link it is
 //! given; it never looks at the quorum.
 
 mod apply;
 mod attic;
 mod checkpoints;
+mod delete_records;
 mod dir_reports;
 mod durability;
 mod failed_dirs;
@@ -18,6 +19,7 @@ mod inspect;
 mod isr;
 mod leader_epoch;
 mod list_offsets;
+mod log_dirs;
 mod open;
 mod partition;
 mod plane;
@@ -37,8 +39,8 @@ use model::{ClusterId, DirectoryId, NodeId};
 use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
-    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    ResponseKind,
+    DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, ResponseKind,
 };
 
 use crate::controller_link::ControllerLink;
@@ -149,6 +151,16 @@ impl Data {
     /// ListOffsets.
     pub async fn list_offsets(&self, asker: &RequestContext, request: ListOffsetsRequest) -> Answer {
         later(list_offsets::handle(self.plane.clone(), asker.clone(), request))
+    }
+
+    /// DeleteRecords.
+    pub async fn delete_records(&self, request: DeleteRecordsRequest) -> Answer {
+        later(delete_records::handle(self.plane.clone(), request))
+    }
+
+    /// DescribeLogDirs.
+    pub async fn describe_log_dirs(&self, request: DescribeLogDirsRequest) -> Answer {
+        later(log_dirs::handle(self.plane.clone(), request))
     }
 
     /// OffsetForLeaderEpoch.

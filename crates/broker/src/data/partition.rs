@@ -63,6 +63,8 @@ pub struct ReadAt {
     pub current_epoch: Option<LeaderEpoch>,
     /// The epoch of the record before `offset` in its own log or history.
     pub last_epoch: Option<LeaderEpoch>,
+    /// Where its own log starts; consumers have none.
+    pub log_start: Option<Offset>,
     /// As much at most.
     pub bytes_max: usize,
     /// One batch even when it is larger.
@@ -240,9 +242,11 @@ impl State {
 
     /// Takes the leader's watermark, if it told one, within this log.
     pub fn note_follower(&mut self, high_watermark: Option<Offset>) {
-        let end = self.log.as_ref().map_or(Offset::ZERO, Log::end);
+        let (start, end) =
+            self.log.as_ref().map_or((Offset::ZERO, Offset::ZERO), |log| (log.start(), log.end()));
         if let Some(follower) = self.replica.follower_mut() {
-            follower.note(high_watermark.unwrap_or(Offset::ZERO), end);
+            // What is below a leader's log start was committed.
+            follower.note(high_watermark.unwrap_or(Offset::ZERO).max(start), end);
         }
     }
 
@@ -316,8 +320,10 @@ impl State {
             return Err(LogError::OutOfRange { asked: at.offset, start: log.start(), end: log.end() }.into());
         }
         let mut effects = Vec::new();
+        let mut start_is_news = false;
         let Reader { node: from, broker_epoch, eligible } = reader;
         if counts {
+            start_is_news = at.log_start.is_some_and(|start| leader.note_log_start(from, start));
             leader.step(
                 now,
                 Input::FollowerFetched { from, broker_epoch, at: at.offset, eligible },
@@ -325,7 +331,9 @@ impl State {
             );
         }
         let (high_watermark, upper) = (leader.high_watermark(), log.end());
-        Ok((read(log, at, high_watermark, upper)?, Outcome::of(effects)))
+        let mut outcome = Outcome::of(effects);
+        outcome.wake |= start_is_news;
+        Ok((read(log, at, high_watermark, upper)?, outcome))
     }
 
     /// What must be synced so that all below `end` is durable; `None` when it is, or someone is at it.

@@ -275,6 +275,10 @@ impl Disk for MemDisk {
         let state = Self::lock(self);
         Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used)))
     }
+
+    fn total_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(Self::lock(self).capacity.unwrap_or(u64::MAX))
+    }
 }
 
 impl DirLock for MemLock {}

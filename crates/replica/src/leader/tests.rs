@@ -257,3 +257,19 @@ fn acks_all_needs_the_minimum_before_and_after() {
 fn a_node_outside_the_replicas_counts_for_nothing() {
     check("1,2", 1, "append 20\n fetch 9 at 20", &[]);
 }
+
+#[test]
+fn the_low_watermark_is_the_least_log_start_of_the_live_replicas() {
+    let assignment = assignment("1,2,3", 0);
+    let options = LeaderOptions { lag_max: Duration::from_secs(30), min_isr: 1 };
+    let (end, watermark) = (Offset::new(20), Offset::new(10));
+    let mut leader = Leader::new(NodeId::new(1), Millis::new(0), &assignment, end, watermark, options);
+    let low = |leader: &Leader, dead: i32| leader.low_watermark(Offset::new(9), |it| it.get() != dead);
+    assert_eq!(low(&leader, 0), None, "nobody has told yet");
+    assert!(leader.note_log_start(NodeId::new(2), Offset::new(4)));
+    assert!(!leader.note_log_start(NodeId::new(2), Offset::new(4)), "it is known");
+    assert!(!leader.note_log_start(NodeId::new(7), Offset::new(4)), "no replica");
+    assert_eq!((low(&leader, 0), low(&leader, 3)), (None, Some(Offset::new(4))));
+    assert!(leader.note_log_start(NodeId::new(3), Offset::new(12)));
+    assert_eq!((low(&leader, 0), low(&leader, 2)), (Some(Offset::new(4)), Some(Offset::new(9))));
+}

@@ -113,14 +113,21 @@ impl Plan {
     }
 }
 
-const NOWHERE: ReadAt =
-    ReadAt { offset: Offset::ZERO, current_epoch: None, last_epoch: None, bytes_max: 0, at_least_one: false };
+const NOWHERE: ReadAt = ReadAt {
+    offset: Offset::ZERO,
+    current_epoch: None,
+    last_epoch: None,
+    log_start: None,
+    bytes_max: 0,
+    at_least_one: false,
+};
 
 fn read_at(data: &FetchPartition) -> Option<ReadAt> {
     Some(ReadAt {
         offset: Offset::from_wire(data.fetch_offset)?,
         current_epoch: LeaderEpoch::from_wire(data.current_leader_epoch),
         last_epoch: LeaderEpoch::from_wire(data.last_fetched_epoch),
+        log_start: Offset::from_wire(data.log_start_offset),
         bytes_max: usize::try_from(data.partition_max_bytes).unwrap_or(0),
         at_least_one: false,
     })

@@ -149,6 +149,10 @@ impl Disk for ProcessDisk {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.run(path, Need::Look, |_| self.disk.mem.free_bytes(path))
     }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.run(path, Need::Look, |_| self.disk.mem.total_bytes(path))
+    }
 }
 
 impl DiskFile for ProcessFile {

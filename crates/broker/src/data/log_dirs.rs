@@ -1,0 +1,88 @@
+//! DescribeLogDirs: what lies in each log directory, and how much room is left there (KIP-113, KIP-827).
+//!
+//! A directory that failed is named with KAFKA_STORAGE_ERROR and nothing else: what
+//! lies in it cannot be asked any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{ErrorCode, TopicPartition};
+use wire::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use wire::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, text, topic};
+
+use crate::data::plane::Plane;
+
+/// Bytes of each partition in one directory.
+type Sizes = BTreeMap<TopicPartition, u64>;
+/// The partitions that are asked for, by topic.
+type Wanted = BTreeMap<String, BTreeSet<i32>>;
+
+/// Answers a request.
+pub async fn handle(plane: Arc<Plane>, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let wanted: Option<Wanted> = request.topics.map(|topics| {
+        let named = topics.into_iter().map(|it| (it.topic.to_string(), it.partitions.into_iter().collect()));
+        named.collect()
+    });
+    let blocking = plane.options.blocking.clone();
+    // The room is asked of the disk.
+    let work = move || {
+        let sizes = sizes(&plane, wanted.as_ref());
+        let dirs = plane.options.log_dirs.iter().enumerate();
+        dirs.zip(sizes).map(|((at, (dir, _)), sizes)| describe(&plane, at, dir, sizes)).collect()
+    };
+    DescribeLogDirsResponse::default().with_results(blocking.run(work).await)
+}
+
+fn sizes(plane: &Plane, wanted: Option<&Wanted>) -> Vec<Sizes> {
+    let mut sizes = vec![Sizes::new(); plane.options.log_dirs.len()];
+    plane.for_each(|partition| {
+        let name = &partition.name;
+        let is_wanted = wanted.is_none_or(|wanted| {
+            wanted.get(name.topic.as_str()).is_some_and(|it| it.contains(&name.partition.get()))
+        });
+        let state = partition.look();
+        if let Some(log) = state.log.as_ref().filter(|_| is_wanted) {
+            sizes[state.dir].insert(name.clone(), log.size_bytes());
+        }
+    });
+    sizes
+}
+
+fn describe(plane: &Plane, at: usize, dir: &Path, sizes: Sizes) -> DescribeLogDirsResult {
+    let result = DescribeLogDirsResult::default().with_log_dir(text(&dir.to_string_lossy()));
+    let disk = plane.options.disk.as_ref();
+    let room = match (disk.total_bytes(dir), disk.free_bytes(dir)) {
+        (Ok(total), Ok(free)) if !plane.failed_dirs.contains(at) => Some((total, free)),
+        _ => None,
+    };
+    let Some((total, free)) = room else {
+        return result
+            .with_error_code(ErrorCode::KafkaStorageError.code())
+            .with_total_bytes(-1)
+            .with_usable_bytes(-1);
+    };
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    result.with_total_bytes(bytes(total)).with_usable_bytes(bytes(free)).with_topics(topics(sizes))
+}
+
+fn topics(sizes: Sizes) -> Vec<DescribeLogDirsTopic> {
+    let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
+    for (name, size) in sizes {
+        // A log that is in use lags behind nothing; one on its way to another directory would.
+        let data = DescribeLogDirsPartition::default()
+            .with_partition_index(name.partition.get())
+            .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX));
+        match topics.last_mut().filter(|last| last.name.as_str() == name.topic.as_str()) {
+            Some(last) => last.partitions.push(data),
+            None => topics.push(
+                DescribeLogDirsTopic::default()
+                    .with_name(topic(name.topic.as_str()))
+                    .with_partitions(vec![data]),
+            ),
+        }
+    }
+    topics
+}
