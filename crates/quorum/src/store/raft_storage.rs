@@ -5,7 +5,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
-use model::Mutant;
+use model::{Mutant, Offset};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::batch;
@@ -162,7 +162,9 @@ impl RaftLogStorage<Types> for Store {
                 }
                 state.log.restart_at(upto.index() + 1, offset)?;
             } else {
-                state.log.delete_before(state.needed_from)?;
+                // Raft may stream what it has not purged to a follower, even where a snapshot has it too.
+                let purged_to = state.log.map.end_of(upto.index()).unwrap_or(Offset::ZERO);
+                state.log.delete_before(state.needed_from.min(purged_to))?;
             }
             state.purged = state.purged.max(Some(upto));
             Ok(())

@@ -326,6 +326,26 @@ fn damage_to_what_was_never_synced_is_a_torn_tail() {
     });
 }
 
+/// Found with a leader that streamed such entries to a follower: openraft panicked over the hole.
+#[test]
+fn entries_that_raft_keeps_behind_the_only_snapshot_stay_in_the_log() {
+    run(async {
+        let disk = MemDisk::new();
+        let mut store = open(&disk);
+        for index in 0..12 {
+            store.blocking_append([records(1, index, 1)]).await.expect("the disk works");
+        }
+        let end_offset = store.end_of(11).expect("it is there");
+        store.note_snapshot(Anchor { end_offset, epoch: LeaderEpoch::new(1), index: 11 }, end_offset);
+        for upto in [3, 6, 8] {
+            store.purge(log_id(LeaderEpoch::new(1), upto)).await.expect("the disk works");
+            let kept: Vec<(i32, u64)> = (upto + 1..12).map(|index| (1, index)).collect();
+            assert_eq!(held(&mut store).await.1, kept);
+        }
+        assert!(store.bounds().0 > Offset::ZERO, "nothing was purged");
+    });
+}
+
 #[test]
 fn a_log_that_a_snapshot_overtook_starts_anew_after_it() {
     run(async {
