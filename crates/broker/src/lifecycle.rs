@@ -60,6 +60,11 @@ impl BrokerState {
         *self.registration.borrow()
     }
 
+    /// Waits until the broker is registered; `None` when it stops before.
+    pub async fn registered(&mut self) -> Option<BrokerEpoch> {
+        self.registration.wait_for(|standing| standing.epoch.is_some()).await.ok()?.epoch
+    }
+
     /// Waits until the broker is unfenced; `None` when it stops before.
     pub async fn unfenced(&mut self) -> Option<BrokerEpoch> {
         let registration = self.registration.wait_for(|standing| standing.unfenced).await.ok()?;

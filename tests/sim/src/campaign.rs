@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use judge::coverage::Coverage;
 use model::Mutant;
 use world::trace::Trace;
 
-use crate::watch::Coverage;
 use crate::run::{Outcome, RunOptions, run};
 
 /// Which seeds to run, and when to stop.

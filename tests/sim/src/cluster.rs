@@ -40,7 +40,8 @@ pub struct Cluster {
     pub shape: Shape,
     /// By node id.
     pub machines: BTreeMap<NodeId, Machine>,
-    begun: Instant,
+    /// When the run began.
+    pub begun: Instant,
     watcher: Watcher,
     seed: u64,
     starts: Cell<u64>,
@@ -147,7 +148,7 @@ impl Cluster {
     pub fn kill(&self, id: NodeId) {
         trace!("kill {id}");
         let machine = self.machine(id);
-        machine.end();
+        self.end(machine);
         machine.disk.crash_process();
         self.network.kill(&machine.name);
     }
@@ -156,7 +157,7 @@ impl Cluster {
     pub fn cut_power(&self, id: NodeId, torn: Torn) {
         trace!("power off {id}");
         let machine = self.machine(id);
-        machine.end();
+        self.end(machine);
         machine.disk.crash_power(torn);
         machine.powered.set(false);
         self.network.power_off(&machine.name);
@@ -241,8 +242,17 @@ impl Cluster {
     /// Whether `id` is in sync in every partition that it is a replica of, as far as anybody knows.
     pub fn is_in_sync_everywhere(&self, id: NodeId) -> bool {
         let Some(picture) = self.newest_metadata() else { return false };
-        let mut partitions = picture.image.topics().flat_map(|topic| topic.partitions().map(|(_, partition)| partition));
+        let mut partitions =
+            picture.image.topics().flat_map(|topic| topic.partitions().map(|(_, partition)| partition));
         partitions.all(|partition| !partition.replicas.contains(&id) || partition.isr.contains(&id))
+    }
+
+    fn end(&self, machine: &Machine) {
+        if let Some(process) = machine.process.take() {
+            process.kill();
+        }
+        machine.node.replace(Weak::new());
+        (self.watcher)(machine.id, None);
     }
 
     /// A node whose process ended by itself is dead to the others as well.
@@ -284,13 +294,6 @@ impl Machine {
 
     fn is_alive(&self) -> bool {
         self.process.borrow().as_ref().is_some_and(Process::is_alive)
-    }
-
-    fn end(&self) {
-        if let Some(process) = self.process.take() {
-            process.kill();
-        }
-        self.node.replace(Weak::new());
     }
 }
 

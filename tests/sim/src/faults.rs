@@ -21,6 +21,7 @@ use world::trace;
 pub use kind::Kind;
 
 use crate::cluster::{Cluster, Standing};
+use crate::watch::Watch;
 
 /// How long a node that is told to stop may take before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -61,10 +62,12 @@ pub struct Nemesis {
     cluster: Rc<Cluster>,
     rng: fastrand::Rng,
     kinds: Vec<Kind>,
-    start: Instant,
+    watch: Rc<RefCell<Watch>>,
     log: Rc<RefCell<FaultLog>>,
     /// Nodes that lost what was not synced, and may not have it back yet.
     deficient: BTreeSet<NodeId>,
+    /// Nodes with a sync that will fail.
+    failing: BTreeSet<NodeId>,
 }
 
 /// What an episode struck, to be healed at its end.
@@ -78,13 +81,13 @@ impl Nemesis {
     /// One who knows the kinds that `rng` draws, or those of `only`.
     pub fn new(
         cluster: Rc<Cluster>,
+        watch: Rc<RefCell<Watch>>,
         mut rng: fastrand::Rng,
         only: Option<&[Kind]>,
-        start: Instant,
         log: Rc<RefCell<FaultLog>>,
     ) -> Self {
         let kinds = only.map_or_else(|| Kind::draw(&mut rng), <[Kind]>::to_vec);
-        Self { cluster, rng, kinds, start, log, deficient: BTreeSet::new() }
+        Self { cluster, watch, rng, kinds, log, deficient: BTreeSet::new(), failing: BTreeSet::new() }
     }
 
     /// Strikes and heals until `end`; leaves everything healed.
@@ -145,7 +148,7 @@ impl Nemesis {
     }
 
     fn note(&self, kind: Kind, node: Option<NodeId>, begins: bool, detail: String) {
-        let at = Millis::default().after(self.start.elapsed());
+        let at = Millis::default().after(self.cluster.begun.elapsed());
         let event = Event { kind, node, begins, detail };
         trace!("{event}");
         self.log.borrow_mut().events.push((at, event));

@@ -44,6 +44,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    init_log();
     match act(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -51,6 +52,14 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// The nodes' own logs, where `KASTLE_LOG` asks for them.
+fn init_log() {
+    if let Ok(filter) = std::env::var("KASTLE_LOG") {
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        log.without_time().with_ansi(false).init();
     }
 }
 

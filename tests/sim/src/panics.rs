@@ -45,7 +45,10 @@ mod tests {
         let caught = std::panic::catch_unwind(|| panic!("a bug"));
         assert!(caught.is_err());
         let panics = collected();
-        assert!(panics.len() == 1 && panics[0].contains("a bug") && panics[0].contains("panics.rs"), "{panics:?}");
+        assert!(
+            panics.len() == 1 && panics[0].contains("a bug") && panics[0].contains("panics.rs"),
+            "{panics:?}"
+        );
         assert!(collected().is_empty());
     }
 }

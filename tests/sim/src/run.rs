@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use judge::coverage::Coverage;
 use model::{Mutant, NodeId};
 use net::{Network, VirtualClock};
 use tokio::runtime::{Builder, RngSeed};
@@ -26,7 +27,7 @@ use crate::faults::{FaultLog, Kind, Nemesis};
 use crate::panics;
 use crate::shape::Shape;
 use crate::story::Story;
-use crate::watch::{Coverage, Watch};
+use crate::watch::Watch;
 use crate::workload::queue::{Options, Stop, Surroundings, Workload};
 
 /// The first seconds of a run are free of faults.
@@ -136,8 +137,13 @@ impl Run {
         };
         let cluster = Rc::new(Cluster::new(rng.u64(..), shape, network.clone(), watcher));
         let faults = Rc::new(RefCell::new(FaultLog::default()));
-        let nemesis =
-            Nemesis::new(cluster.clone(), rng.fork(), options.faults.as_deref(), begun, faults.clone());
+        let nemesis = Nemesis::new(
+            cluster.clone(),
+            watch.clone(),
+            rng.fork(),
+            options.faults.as_deref(),
+            faults.clone(),
+        );
         let surroundings = Surroundings {
             network: Arc::new(move |host| Arc::new(network.host(host)) as Arc<dyn Network>),
             bootstrap: cluster.shape.nodes().map(|id| (Shape::host(id), 9092)).collect(),
@@ -213,12 +219,6 @@ impl Run {
         let story = (!verdict.violations.is_empty()).then(|| {
             Story::tell(self.seed, self.begun, &self.cluster, &self.faults.borrow(), &watch, &verdict)
         });
-        Outcome {
-            seed: self.seed,
-            violations: verdict.violations,
-            coverage: verdict.coverage,
-            trace,
-            story,
-        }
+        Outcome { seed: self.seed, violations: verdict.violations, coverage: verdict.coverage, trace, story }
     }
 }

@@ -355,8 +355,14 @@ impl Starting {
         applied: watch::Sender<Offset>,
         failed: watch::Sender<Option<Failure>>,
     ) {
-        if let (Some(steps), Some(data)) = (readers.steps, context.data.clone()) {
-            self.tasks.spawn(apply(steps, data, applied, self.stop.clone()));
+        if let Some(steps) = readers.steps {
+            let (following, stop) = (apply(steps, context.clone(), applied), self.stop.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = following => {}
+                    () = stop.cancelled() => {}
+                }
+            });
         }
         let (mut replay, stop) = (readers.failed, self.stop.clone());
         self.tasks.spawn(async move {
@@ -451,17 +457,20 @@ struct Markers {
     epoch: Option<BrokerEpoch>,
 }
 
-/// Hands the data plane one step after another.
-async fn apply(steps: Steps, data: Arc<Data>, applied: watch::Sender<Offset>, stop: CancellationToken) {
-    let following = async {
-        loop {
-            let step = steps.take().await;
-            data.apply(&step).await;
-            applied.send_replace(step.picture.end);
-        }
-    };
-    tokio::select! {
-        () = following => {}
-        () = stop.cancelled() => {}
+/// Hands the data plane one step after another, from this broker's registration on.
+///
+/// What the metadata said before is about an earlier process: it may name this node the leader of what it
+/// lost since. The registration comes with the end of that, so the first step covers both.
+async fn apply(steps: Steps, context: Arc<Context>, applied: watch::Sender<Offset>) {
+    let Some(data) = &context.data else { return };
+    let (mut broker, mut published) = (context.broker.clone(), context.published.clone());
+    let Some(epoch) = broker.registered().await else { return };
+    if published.wait_for(|picture| picture.end.get() > epoch.get()).await.is_none() {
+        return;
+    }
+    loop {
+        let step = steps.take().await;
+        data.apply(&step).await;
+        applied.send_replace(step.picture.end);
     }
 }

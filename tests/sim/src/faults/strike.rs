@@ -13,8 +13,11 @@ use crate::cluster::{Cluster, DATA_DIR, Standing};
 use crate::shape::Shape;
 
 /// What the network is like when a fault makes it slow.
-const SLOW: LinkQuality =
-    LinkQuality { latency_min: Duration::from_millis(20), latency_max: Duration::from_millis(200), loss: 0.0 };
+const SLOW: LinkQuality = LinkQuality {
+    latency_min: Duration::from_millis(20),
+    latency_max: Duration::from_millis(200),
+    loss: 0.0,
+};
 /// What it is like when it loses segments.
 const LOSSY: LinkQuality =
     LinkQuality { latency_min: Duration::from_millis(0), latency_max: Duration::from_millis(5), loss: 0.1 };
@@ -63,10 +66,21 @@ impl Nemesis {
         }
     }
 
+    /// From now on, until it is in sync everywhere, `node` may lack what it was given.
+    fn loses_unsynced(&mut self, node: NodeId) {
+        self.forgive();
+        self.deficient.insert(node);
+        self.watch.borrow_mut().lost_unsynced(&self.deficient);
+    }
+
     /// Nodes that are in sync wherever they should be have their records back.
     fn forgive(&mut self) {
-        let cluster = self.cluster.clone();
-        self.deficient.retain(|&node| !cluster.is_in_sync_everywhere(node));
+        let (cluster, failing) = (self.cluster.clone(), &self.failing);
+        self.deficient.retain(|&node| {
+            // Before it serves again, others may still believe it to be what it was.
+            let is_back = cluster.machine(node).is_serving() && !failing.contains(&node);
+            !(is_back && cluster.is_in_sync_everywhere(node))
+        });
     }
 
     async fn strike_node(&mut self, kind: Kind, node: NodeId) -> Option<String> {
@@ -82,7 +96,7 @@ impl Nemesis {
             }
             Kind::PowerOne | Kind::PowerMany => {
                 let torn = [Torn::No, Torn::Prefix, Torn::Any][self.rng.usize(..3)];
-                self.deficient.insert(node);
+                self.loses_unsynced(node);
                 cluster.cut_power(node, torn);
                 format!("{torn:?}")
             }
@@ -129,7 +143,8 @@ impl Nemesis {
                 String::new()
             }
             Kind::SyncFails => {
-                self.deficient.insert(node);
+                self.failing.insert(node);
+                self.loses_unsynced(node);
                 machine.disk.fail_next_sync(Path::new(DATA_DIR));
                 String::new()
             }
@@ -138,6 +153,8 @@ impl Nemesis {
                     let path = path.to_string_lossy();
                     path.ends_with(".log") && !path.contains("__cluster_metadata")
                 })?;
+                self.loses_unsynced(node);
+                self.watch.borrow_mut().damaged(node);
                 format!("{flip:?}")
             }
             Kind::RollingRestart => {
@@ -213,9 +230,14 @@ impl Nemesis {
         }
     }
 
-    fn heal_node(&self, kind: Kind, node: NodeId) {
-        let machine = self.cluster.machine(node);
+    fn heal_node(&mut self, kind: Kind, node: NodeId) {
+        let cluster = self.cluster.clone();
+        let machine = cluster.machine(node);
         match kind {
+            Kind::SyncFails => {
+                machine.disk.heal();
+                self.failing.remove(&node);
+            }
             Kind::KillOne | Kind::KillMajority | Kind::KillAll | Kind::PowerOne | Kind::PowerMany => {
                 if matches!(machine.standing(), Standing::Down | Standing::Off) {
                     self.cluster.boot(node);
