@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use log::Disk;
-use log::disk::{Crash, MemDisk};
+use log::disk::{Crash, MemDisk, OpenMode};
 use model::{LeaderEpoch, NodeId, Offset, Uuid};
 use net::pipe::PipeNetwork;
 use net::{Network, SystemClock};
@@ -22,7 +22,7 @@ use wire::messages::{
 
 use crate::machine::{CommittedBatch, LoadedSnapshot, StateMachine};
 use crate::options::{Blocking, QuorumOptions, Tuning, VoterSource};
-use crate::quorum::{Quorum, ReadFrom, ReadOutcome};
+use crate::quorum::{OpenError, Quorum, ReadFrom, ReadOutcome};
 use crate::snapshot::SnapshotId;
 use crate::voters::Voters;
 
@@ -104,20 +104,29 @@ impl Node {
     }
 
     pub(crate) async fn start(&mut self) -> Running {
+        self.try_start().await.expect("opens")
+    }
+
+    pub(crate) async fn try_start(&mut self) -> Result<Running, OpenError> {
         self.starts += 1;
         let toy = Toy::default();
-        let quorum = Quorum::open(self.options(), toy.clone()).await.expect("opens");
+        let quorum = Quorum::open(self.options(), toy.clone()).await?;
         let host = self.network.host(&format!("n{}", self.id));
         let serving = tokio::task::spawn_local(serve(host, quorum.clone()));
-        Running { quorum, toy, serving }
+        Ok(Running { quorum, toy, serving })
     }
 
     /// The process dies, and with it what its disk had not synced.
     pub(crate) async fn kill(&self, running: Running) {
+        self.end(running).await;
+        self.disk.crash(Crash::Power);
+    }
+
+    /// The process dies; its disk is the caller's.
+    pub(crate) async fn end(&self, running: Running) {
         self.network.kill(&format!("n{}", self.id));
         running.serving.abort();
         running.quorum.shutdown().await;
-        self.disk.crash(Crash::Power);
     }
 }
 
@@ -262,6 +271,17 @@ impl Trio {
         trio
     }
 
+    /// Three nodes that are down, with copies of `disks`.
+    pub(crate) fn on(disks: &[MemDisk], tuning: Tuning) -> Self {
+        let network = PipeNetwork::new();
+        let node = |(id, disk)| Node {
+            disk: copy_of(disk),
+            tuning: tuning.clone(),
+            ..Node::new(id, THREE, &network)
+        };
+        Self { nodes: (1..).zip(disks).map(node).collect(), running: vec![None, None, None] }
+    }
+
     pub(crate) async fn revive(&mut self, at: usize) {
         let running = self.nodes[at].start().await;
         self.running[at] = Some(running);
@@ -323,6 +343,20 @@ pub(crate) fn small() -> Tuning {
         batches_behind_snapshot: 3,
         ..Tuning::default()
     }
+}
+
+/// Another disk with the same files, all of them durable.
+pub(crate) fn copy_of(disk: &MemDisk) -> MemDisk {
+    let copy = MemDisk::new();
+    for (path, len) in disk.files() {
+        let bytes = log::disk::read_file(disk, &path, len).expect("memory");
+        let dir = path.parent().expect("an absolute path");
+        copy.create_dir_all(dir).expect("memory");
+        let file = copy.open(&path, OpenMode::ReadWrite).expect("memory");
+        file.write_at(&bytes, 0).and_then(|()| file.sync()).expect("memory");
+        dir.ancestors().try_for_each(|dir| copy.sync_dir(dir)).expect("memory");
+    }
+    copy
 }
 
 pub(crate) fn checkpoints(node: &Node) -> Vec<String> {

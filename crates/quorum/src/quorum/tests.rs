@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::Disk;
-use log::disk::Crash;
+use log::disk::{Crash, MemDisk};
 use model::{LeaderEpoch, NodeId, Offset, Uuid};
 use net::pipe::PipeNetwork;
 
 use super::Quorum;
 use crate::options::Tuning;
-use crate::testbed::{Node, Toy, Trio, checkpoints, record, run, small, until_ready};
+use crate::testbed::{Node, Running, Toy, Trio, checkpoints, copy_of, record, run, small, until_ready};
 
 #[test]
 fn one_node_appends_applies_and_finds_it_all_after_a_crash() {
@@ -259,6 +259,90 @@ fn power_lost_at_any_step_of_a_life_with_snapshots_loses_nothing_acknowledged() 
             assert_eq!(seen, whole, "stop {stop}");
             assert!(seen.len() as i64 >= acknowledged, "stop {stop}: {} of {acknowledged}", seen.len());
             node.kill(running).await;
+        }
+    });
+}
+
+/// Starts `node` on a disk that stops after `stop` changes, and waits until it has applied `last` or
+/// died of it; ends it with `crash`. Whether the disk stopped.
+async fn follow_until_the_disk_stops(node: &mut Node, stop: u64, crash: Crash, last: Offset) -> bool {
+    node.disk.stop_after(stop);
+    let mut is_over = true;
+    if let Ok(running) = node.try_start().await {
+        let mut status = running.quorum.status();
+        let over = status.wait_for(|status| status.high_watermark > last || status.failure.is_some());
+        let over = tokio::time::timeout(Duration::from_secs(30), over).await;
+        // One that cannot store the leader's snapshot says so to the leader, which tries on.
+        is_over = over.is_ok();
+        node.end(running).await;
+    }
+    let stopped = node.disk.create_dir_all(Path::new("/probe")).is_err();
+    assert!(is_over || stopped, "it did not catch up within 30 s");
+    node.disk.crash(crash);
+    stopped
+}
+
+/// The disks of three nodes, of which the last was away while the others wrote and purged; and what they
+/// wrote.
+async fn disks_of_a_laggard() -> (Vec<MemDisk>, Vec<i64>) {
+    let mut trio = Trio::start(small()).await;
+    let last = trio.append(0).await;
+    trio.settle(last).await;
+    trio.kill(2).await;
+    let mut written = vec![0];
+    for round in 1..10 {
+        for number in round * 100..round * 100 + 40 {
+            trio.append(number).await;
+            written.push(number);
+        }
+        let purged = |running: &Running| running.quorum.status().borrow().log_start > Offset::new(20);
+        if trio.up().all(purged) {
+            trio.kill(0).await;
+            trio.kill(1).await;
+            return (trio.nodes.iter().map(|node| copy_of(&node.disk)).collect(), written);
+        }
+        // A leader keeps what it still streams to a dead follower; the next one does not.
+        let (leader, _) = trio.leader().await;
+        trio.kill(leader).await;
+        trio.revive(leader).await;
+    }
+    panic!("the log was never purged");
+}
+
+/// A follower takes the leader's snapshot in place of a log that lags behind: its disk stops after every
+/// possible number of changes, power goes, and the next start has what all have.
+#[test]
+fn power_lost_at_any_step_of_taking_a_leaders_snapshot_leaves_the_same_image() {
+    run(async {
+        let (disks, mut written) = disks_of_a_laggard().await;
+        written.push(-1);
+        let torn = |keep| Crash::TornPower { keep };
+        for crashes in [[Crash::Power; 3], [torn(20), torn(usize::MAX), Crash::Process]] {
+            let mut stop = 0;
+            loop {
+                let mut trio = Trio::on(&disks, small());
+                trio.revive(0).await;
+                trio.revive(1).await;
+                let last = trio.append(-1).await;
+                let crash = crashes[usize::try_from(stop % 3).expect("small")];
+                let stopped = follow_until_the_disk_stops(&mut trio.nodes[2], stop, crash, last).await;
+                trio.revive(2).await;
+                trio.settle(last).await;
+                trio.check_equal(&written);
+                let log_start = trio.running[2].as_ref().expect("up").quorum.status().borrow().log_start;
+                assert!(
+                    log_start > Offset::new(20),
+                    "stop {stop} {crash:?}: it caught up without a snapshot"
+                );
+                for at in 0..3 {
+                    trio.kill(at).await;
+                }
+                if !stopped {
+                    break;
+                }
+                stop += 1;
+            }
+            assert!(stop > 20, "{crashes:?}: {stop} steps are too few for a snapshot");
         }
     });
 }
