@@ -24,6 +24,7 @@ mod lifecycle;
 mod node;
 mod presence;
 mod publish;
+mod running;
 mod server;
 mod whereabouts;
 

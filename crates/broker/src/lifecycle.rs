@@ -65,6 +65,12 @@ impl BrokerState {
         self.registration.wait_for(|standing| standing.epoch.is_some()).await.ok()?.epoch
     }
 
+    /// Waits for a registration other than `known`; `None` when the broker stops before.
+    pub async fn registered_after(&mut self, known: Option<BrokerEpoch>) -> Option<BrokerEpoch> {
+        let is_new = |standing: &Registration| standing.epoch.is_some() && standing.epoch != known;
+        self.registration.wait_for(is_new).await.ok()?.epoch
+    }
+
     /// Waits until the broker is unfenced; `None` when it stops before.
     pub async fn unfenced(&mut self) -> Option<BrokerEpoch> {
         let registration = self.registration.wait_for(|standing| standing.unfenced).await.ok()?;

@@ -47,6 +47,9 @@ pub struct NodeOptions {
     pub clock: Arc<dyn Clock>,
     /// Ids and timeouts are drawn from it: another one for each node and each run.
     pub seed: u64,
+    /// The machine's boot: another after every power cut, the same for as long as its page cache lives.
+    /// `None` where it cannot be told.
+    pub boot: Option<String>,
     /// Whether disk work and the quorum have threads of their own. Without, `start` must be
     /// called inside a `LocalSet`.
     pub blocking: Blocking,

@@ -66,6 +66,7 @@ async fn run_node(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) ->
         network: Arc::new(TcpNetwork),
         clock: Arc::new(SystemClock::new()),
         seed: u64::from_le_bytes(seed),
+        boot: boot_id(),
         blocking: Blocking::Threads,
     };
     let node = Node::start(options).await.map_err(refuse)?;
@@ -78,6 +79,12 @@ async fn run_node(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) ->
         // Whoever asks a second time means now; the logs recover at the next start.
         () = signals.next() => outcome,
     }
+}
+
+/// What Linux calls this boot of the machine; other systems do not tell, and every kill counts as a power cut.
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
 }
 
 /// Greets when the node serves and returns when it fails.

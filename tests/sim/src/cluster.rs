@@ -64,6 +64,8 @@ pub struct Machine {
     /// Why the last process ended by itself.
     refusal: Rc<RefCell<Option<String>>>,
     powered: Cell<bool>,
+    /// How often the machine was switched on.
+    boots: Cell<u32>,
 }
 
 /// How a machine stands.
@@ -97,6 +99,7 @@ impl Cluster {
                 stop: RefCell::default(),
                 refusal: Rc::default(),
                 powered: Cell::new(true),
+                boots: Cell::new(1),
             };
             (id, machine)
         });
@@ -116,6 +119,7 @@ impl Cluster {
         trace!("boot {id}");
         if !machine.powered.replace(true) {
             self.network.power_on(&machine.name);
+            machine.boots.set(machine.boots.get() + 1);
         }
         self.starts.set(self.starts.get() + 1);
         let options = NodeOptions {
@@ -124,6 +128,7 @@ impl Cluster {
             network: Arc::new(self.network.host(&machine.name)),
             clock: Arc::new(machine.clock.clone()),
             seed: self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.starts.get()),
+            boot: Some(format!("boot-{}", machine.boots.get())),
             blocking: machine.disk.blocking(),
         };
         machine.refusal.replace(None);

@@ -226,6 +226,9 @@ fn trace_view(view: &NodeView) {
     if view.news.metadata {
         trace!("node {id} metadata {} {:?}", view.metadata.end, view.metadata.digest);
     }
+    for key in &view.news.assignments {
+        trace!("node {id} assignment {:?}", view.metadata.assignments.get(key));
+    }
     if view.news.quorum {
         trace!("node {id} quorum {:?}", view.quorum);
     }

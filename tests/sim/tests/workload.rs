@@ -57,6 +57,7 @@ impl Cluster {
             network: Arc::new(self.network.host(&format!("n{id}"))),
             clock: self.clock.clone(),
             seed: self.starts,
+            boot: Some("boot".to_owned()),
             blocking: Blocking::Inline,
         };
         let main = async move {

@@ -13,26 +13,38 @@ use tokio::sync::watch;
 
 use crate::data::fetchers::Fetching;
 use crate::data::plane::Plane;
+use crate::running::Running;
 
 /// Where failures are reported; positions in `log.dirs`. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct FailedDirs(watch::Sender<BTreeSet<usize>>);
+#[derive(Clone)]
+pub struct FailedDirs {
+    dirs: watch::Sender<BTreeSet<usize>>,
+    running: Arc<Running>,
+}
 
 impl FailedDirs {
+    /// None yet; with the first one the marks of `running` go.
+    pub fn new(running: Running) -> Self {
+        Self { dirs: watch::Sender::default(), running: Arc::new(running) }
+    }
+
     /// Says that `dir` failed. May be said under a partition's lock.
     pub fn report(&self, dir: usize) {
-        self.0.send_if_modified(|failed| failed.insert(dir));
+        if self.dirs.send_if_modified(|failed| failed.insert(dir)) {
+            // At once: a process that is killed next must not seem to have lost nothing.
+            self.running.withdraw();
+        }
     }
 
     /// Whether `dir` failed.
     pub fn contains(&self, dir: usize) -> bool {
-        self.0.borrow().contains(&dir)
+        self.dirs.borrow().contains(&dir)
     }
 }
 
 /// Takes failed directories out of service until the node stops.
 pub async fn run(plane: Arc<Plane>) {
-    let mut failed = plane.failed_dirs.0.subscribe();
+    let mut failed = plane.failed_dirs.dirs.subscribe();
     // One may have been reported before this task began.
     failed.mark_changed();
     loop {

@@ -52,6 +52,7 @@ use crate::data::settings::SettingsSource;
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
 use crate::publish::{Published, Step};
+use crate::running::Running;
 use crate::server::{Answer, Reply};
 
 /// What the data plane is opened with.
@@ -82,6 +83,8 @@ pub struct DataOptions {
     pub offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
     /// For whatever is drawn at random.
     pub seed: u64,
+    /// The marks in the log directories, withdrawn when one fails.
+    pub running: Running,
     /// Whether the directories were closed in order the last time (the clean-shutdown marker).
     pub was_clean: bool,
 }

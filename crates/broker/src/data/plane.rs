@@ -64,6 +64,7 @@ pub struct CurrentLeader {
 impl Plane {
     /// A plane without partitions.
     pub fn new(options: DataOptions) -> Arc<Self> {
+        let failed_dirs = FailedDirs::new(options.running.clone());
         Arc::new(Self {
             attic: Attic::new(options.seed),
             options,
@@ -71,7 +72,7 @@ impl Plane {
             isr: IsrQueue::default(),
             producer_ids: ProducerIds::default(),
             checkpoints: Checkpoints::default(),
-            failed_dirs: FailedDirs::default(),
+            failed_dirs,
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),
             tasks: Tasks::new(),

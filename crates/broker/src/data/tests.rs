@@ -25,6 +25,7 @@ use crate::data::partition::Partition;
 use crate::data::{Data, DataOptions};
 use crate::lifecycle::{Lifecycle, SelfDescription};
 use crate::publish::{Replay, Steps};
+use crate::running::Running;
 
 const ME: NodeId = NodeId::new(1);
 const TOPIC: TopicId = Uuid::from_u128(77);
@@ -95,6 +96,11 @@ impl Fed {
             broker,
             offline_dirs,
             seed: 3,
+            running: Running::new(
+                Arc::new(disk.clone()),
+                vec![PathBuf::from("/a"), PathBuf::from("/b")],
+                None,
+            ),
             was_clean,
         };
         let data = Data::open(options).await.expect("the directories can be read");

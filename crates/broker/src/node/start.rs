@@ -26,6 +26,7 @@ use crate::lifecycle::{BrokerState, Lifecycle, SelfDescription};
 use crate::node::parts;
 use crate::node::{Failure, Node, NodeOptions, StartError};
 use crate::publish::{Published, Readers, Replay, Steps};
+use crate::running::Running;
 use crate::server::{BoundListener, Server};
 use crate::whereabouts::Whereabouts;
 
@@ -121,6 +122,7 @@ impl Starting {
         let (failed, failure) = watch::channel(None);
         self.follow_metadata(readers, status, &context, applied, failed.clone());
         self.watch_dirs(lost, failed.clone());
+        self.keep_marks(context.broker.clone());
         let serving = self.serve(&server, bound, &context);
         let lifecycle = context.data.is_some().then(|| {
             let node = context.node;
@@ -160,9 +162,15 @@ impl Starting {
             clean_shutdown::remove(disk, dir).map_err(failed)?;
         }
         if !markers.clean {
-            markers.epoch = None;
+            markers.epoch = self.running().last_epoch();
         }
         Ok(markers)
+    }
+
+    /// The marks of this process in its log directories.
+    fn running(&self) -> Running {
+        let (disk, dirs) = (self.options.disk.clone(), self.config.log_dirs.clone());
+        Running::new(disk, dirs, self.options.boot.clone())
     }
 
     async fn open_metadata(&mut self) -> Result<Metadata, StartError> {
@@ -316,6 +324,7 @@ impl Starting {
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
             blocking: self.options.blocking.clone(),
+            running: self.running(),
             published: published.clone(),
             controllers: links.separate(),
             broker: broker.clone(),
@@ -373,6 +382,25 @@ impl Starting {
             };
             if let Some(reason) = reason {
                 failed.send_replace(Some(Failure(reason)));
+            }
+        });
+    }
+
+    /// Marks the directories under each epoch that this broker gets.
+    fn keep_marks(&self, mut broker: BrokerState) {
+        let (running, blocking) = (self.running(), self.options.blocking.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut marked = None;
+            loop {
+                let next = tokio::select! {
+                    next = broker.registered_after(marked) => next,
+                    () = stop.cancelled() => return,
+                };
+                let Some(epoch) = next else { return };
+                marked = next;
+                let running = running.clone();
+                blocking.run(move || running.mark(epoch)).await;
             }
         });
     }

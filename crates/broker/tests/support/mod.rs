@@ -1,5 +1,7 @@
 //! A cluster in one process: nodes over pipes and disks in memory, on tokio's paused clock.
 
+pub mod records;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub struct Cluster {
     nodes: BTreeMap<i32, Node>,
     dead: Vec<Node>,
     starts: u64,
+    /// Lines added to every node's configuration.
+    extra: &'static str,
 }
 
 impl Cluster {
@@ -55,6 +59,11 @@ impl Cluster {
 
     /// Formats the disks and starts every node; the first `voters` are controllers too.
     pub async fn start_with(voters: i32, size: i32) -> Self {
+        Self::start_configured(voters, size, "").await
+    }
+
+    /// The same with lines of configuration for every node.
+    pub async fn start_configured(voters: i32, size: i32, extra: &'static str) -> Self {
         let network = PipeNetwork::new();
         let mut cluster = Self {
             network,
@@ -64,6 +73,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             dead: Vec::new(),
             starts: 0,
+            extra,
         };
         for id in 1..=size {
             cluster.network.host(&format!("n{id}"));
@@ -87,6 +97,7 @@ impl Cluster {
             network: Arc::new(self.network.host(&format!("n{id}"))),
             clock: Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000))),
             seed: self.starts,
+            boot: Some("boot".to_owned()),
             blocking: Blocking::Inline,
         };
         let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
@@ -105,6 +116,11 @@ impl Cluster {
         self.disks[&id].fail_next_sync();
         let failed = tokio::time::timeout(LONG, self.nodes[&id].failed()).await;
         failed.unwrap_or_else(|_| panic!("node {id} goes on")).to_string()
+    }
+
+    /// The disk of node `id`.
+    pub fn disk(&self, id: i32) -> &MemDisk {
+        &self.disks[&id]
     }
 
     /// Stops node `id` in order.
@@ -174,8 +190,9 @@ impl Cluster {
             "process.roles={roles}\nnode.id={id}\nlog.dirs=/data\nlisteners={listeners}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
-             controller.quorum.voters={}\n",
-            voters.join(",")
+             controller.quorum.voters={}\n{}",
+            voters.join(","),
+            self.extra
         );
         let properties = Properties::parse("test.properties", text.as_bytes()).expect("well-formed");
         NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))
@@ -198,6 +215,11 @@ impl Client {
     pub async fn ask(&self, version: i16, request: impl Into<RequestKind>) -> ResponseKind {
         let answer = self.connection.send(version, request, LONG).await;
         answer.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same where the node may be gone.
+    pub async fn try_ask(&self, version: i16, request: impl Into<RequestKind>) -> Option<ResponseKind> {
+        self.connection.send(version, request, LONG).await.ok()
     }
 }
 
