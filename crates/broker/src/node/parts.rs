@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use config::{Listener, NodeConfig, Protocol};
@@ -30,10 +30,31 @@ pub(super) fn limits(config: &NodeConfig) -> Limits {
             network.connections_per_address_max,
             default.connections_per_address_max,
         ),
+        connections_of_address_max: network
+            .connections_per_address_overrides
+            .iter()
+            .flat_map(|(host, &count)| addresses_of(host).into_iter().map(move |address| (address, count)))
+            .map(|(address, count)| (address, at_most(count, default.connections_per_address_max)))
+            .collect(),
         request_bytes_max: at_most(network.request_bytes_max, default.request_bytes_max),
         // A year stands for "never": every connection is looked at some day.
         idle_max: network.idle_max.unwrap_or(Duration::from_secs(365 * 24 * 3600)),
         ..default
+    }
+}
+
+/// The addresses that a host of `max.connections.per.ip.overrides` stands for, once and for all as in
+/// Kafka: looked up at the start.
+fn addresses_of(host: &str) -> Vec<IpAddr> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return vec![address.to_canonical()];
+    }
+    match (host, 0).to_socket_addrs() {
+        Ok(found) => found.map(|address| address.ip().to_canonical()).collect(),
+        Err(error) => {
+            tracing::warn!(host, %error, "max.connections.per.ip.overrides names a host without an address; it has no override");
+            Vec::new()
+        }
     }
 }
 

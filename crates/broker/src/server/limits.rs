@@ -12,6 +12,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// `max.connections.per.ip`.
     pub connections_per_address_max: usize,
+    /// `max.connections.per.ip.overrides`: addresses with a bound of their own, higher or lower.
+    pub connections_of_address_max: BTreeMap<IpAddr, usize>,
     /// Requests of one connection that are worked on at once; the next is read when one is answered.
     pub pipelined_max: usize,
     /// `socket.request.max.bytes`.
@@ -27,6 +29,7 @@ impl Default for Limits {
         Self {
             connections_max: 15_000,
             connections_per_address_max: 12_000,
+            connections_of_address_max: BTreeMap::new(),
             pipelined_max: 64,
             request_bytes_max: 100 << 20,
             idle_max: Duration::from_secs(600),
@@ -39,6 +42,7 @@ impl Default for Limits {
 pub(super) struct Census {
     connections_max: usize,
     per_address_max: usize,
+    of_address_max: BTreeMap<IpAddr, usize>,
     open: Mutex<BTreeMap<IpAddr, usize>>,
 }
 
@@ -53,16 +57,20 @@ impl Census {
         Self {
             connections_max: limits.connections_max,
             per_address_max: limits.connections_per_address_max,
+            of_address_max: limits.connections_of_address_max.clone(),
             open: Mutex::default(),
         }
     }
 
     /// Counts a connection of `address`, unless that is one too many.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admission> {
+        // An IPv4 peer of a socket that takes both kinds comes with an IPv6 address around its own.
+        let address = address.to_canonical();
         let mut open = self.open.lock().expect("no holder of this lock panics");
         let all: usize = open.values().sum();
         let of_address = open.get(&address).copied().unwrap_or(0);
-        if all >= self.connections_max || of_address >= self.per_address_max {
+        let most = self.of_address_max.get(&address).copied().unwrap_or(self.per_address_max);
+        if all >= self.connections_max || of_address >= most {
             return None;
         }
         open.insert(address, of_address + 1);
@@ -101,5 +109,22 @@ mod tests {
         assert!(census.admit(other).is_none(), "there are three places in all");
         drop(held);
         assert!(census.admit(other).is_some());
+    }
+
+    #[test]
+    fn an_address_with_a_bound_of_its_own_has_no_other() {
+        let [one, other, third] = [1, 2, 3].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let own = [(IpAddr::V4(one), 2), (IpAddr::V4(other), 0)];
+        let limits = Limits {
+            connections_per_address_max: 1,
+            connections_of_address_max: own.into_iter().collect(),
+            ..Limits::default()
+        };
+        let census = Arc::new(Census::new(&limits));
+        // However the socket writes the address.
+        let held = [census.admit(one.into()), census.admit(one.to_ipv6_mapped().into())];
+        let admitted = |address: IpAddr| census.admit(address).is_some();
+        assert!(held.iter().all(Option::is_some), "the bound of 10.0.0.1 is 2");
+        assert!(!admitted(one.into()) && !admitted(other.into()) && admitted(third.into()));
     }
 }
