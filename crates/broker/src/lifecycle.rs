@@ -112,6 +112,18 @@ pub struct SelfDescription {
     pub previous_epoch: Option<BrokerEpoch>,
 }
 
+/// How long a broker waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// For its first registration, `initial.broker.registration.timeout.ms`: one that was never taken
+    /// in ends with an error, for whoever watches over it to see.
+    pub registration_max: Duration,
+    /// For its controlled shutdown.
+    pub stop_max: Duration,
+}
+
 /// What keeps a broker alive in the controller's eyes.
 pub struct Lifecycle {
     describe: SelfDescription,
@@ -120,8 +132,7 @@ pub struct Lifecycle {
     applied: watch::Receiver<Offset>,
     /// Log directories that failed.
     offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
-    heartbeat_interval: Duration,
-    stop_max: Duration,
+    pace: Pace,
     standing: watch::Sender<Registration>,
     leave: CancellationToken,
 }
@@ -137,30 +148,40 @@ pub enum LifecycleError {
     /// The controllers cannot take it as it is.
     #[error("the controllers refuse to register this broker: {0}")]
     Refused(ErrorCode),
+    /// Nobody took it in for too long.
+    #[error(
+        "this broker was not registered within {} ms: {reason}; start a majority of the controllers, check how this node reaches them, or raise initial.broker.registration.timeout.ms",
+        .after.as_millis()
+    )]
+    TimedOut {
+        /// How long it waited.
+        after: Duration,
+        /// What was last in its way.
+        reason: String,
+    },
 }
 
 impl Lifecycle {
     /// A broker that has not registered yet, and the reader of its standing. `leave` begins the
-    /// controlled shutdown, which takes at most `stop_max`.
+    /// controlled shutdown.
     pub fn new(
         describe: SelfDescription,
         link: ControllerLink,
         applied: watch::Receiver<Offset>,
         offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
-        heartbeat_interval: Duration,
-        stop_max: Duration,
+        pace: Pace,
         leave: CancellationToken,
     ) -> (Self, BrokerState) {
         let (standing, registration) = watch::channel(Registration::default());
-        let lifecycle =
-            Self { describe, link, applied, offline_dirs, heartbeat_interval, stop_max, standing, leave };
+        let lifecycle = Self { describe, link, applied, offline_dirs, pace, standing, leave };
         (lifecycle, BrokerState { registration })
     }
 
     /// Lives until the controller lets it go, or `leave` and no controller answers.
     pub async fn run(mut self) -> Result<(), LifecycleError> {
+        let mut until = Some(Instant::now() + self.pace.registration_max);
         loop {
-            let Some(epoch) = self.register().await? else { return Ok(()) };
+            let Some(epoch) = self.register(until.take()).await? else { return Ok(()) };
             self.standing.send_replace(Registration { epoch: Some(epoch), unfenced: false });
             if self.serve(epoch).await == Verdict::Left {
                 return Ok(());
@@ -169,8 +190,8 @@ impl Lifecycle {
         }
     }
 
-    /// Registers, however long it takes. `None` when a stop came first.
-    async fn register(&mut self) -> Result<Option<BrokerEpoch>, LifecycleError> {
+    /// Registers, however long it takes where `until` says nothing. `None` when a stop came first.
+    async fn register(&mut self, until: Option<Instant>) -> Result<Option<BrokerEpoch>, LifecycleError> {
         let mut pause = EAGER_PAUSE;
         let mut said = String::new();
         loop {
@@ -183,6 +204,12 @@ impl Lifecycle {
             match self.judge_registration(answer, &mut said)? {
                 Some(epoch) => return Ok(Some(epoch)),
                 None => tokio::time::sleep(pause).await,
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                if said.is_empty() {
+                    "the controllers did not take it in".clone_into(&mut said);
+                }
+                return Err(LifecycleError::TimedOut { after: self.pace.registration_max, reason: said });
             }
             pause = (pause * 2).min(EAGER_PAUSE_MAX);
         }
@@ -262,8 +289,9 @@ impl Lifecycle {
                 (leaving_since, last_answer) = (Some(Instant::now()), Instant::now());
                 eager = EAGER_PAUSE;
             }
-            let in_vain =
-                |since: Instant| since.elapsed() >= self.stop_max || last_answer.elapsed() >= UNANSWERED_MAX;
+            let in_vain = |since: Instant| {
+                since.elapsed() >= self.pace.stop_max || last_answer.elapsed() >= UNANSWERED_MAX
+            };
             if leaving_since.is_some_and(in_vain) {
                 tracing::warn!(node = %self.describe.node, "no controller granted the shutdown in time");
                 return Verdict::Left;
@@ -287,7 +315,7 @@ impl Lifecycle {
                 eager = (eager * 2).min(EAGER_PAUSE_MAX);
             } else {
                 eager = EAGER_PAUSE;
-                self.pause(self.heartbeat_interval, false).await;
+                self.pause(self.pace.heartbeat_interval, false).await;
             }
         }
     }
@@ -318,7 +346,7 @@ impl Lifecycle {
             .with_want_fence(false)
             .with_want_shut_down(leaving)
             .with_offline_log_dirs(offline);
-        let deadline = Instant::now() + self.heartbeat_interval;
+        let deadline = Instant::now() + self.pace.heartbeat_interval;
         match self.link.request(HEARTBEAT_VERSION, request, deadline).await? {
             ResponseKind::BrokerHeartbeat(response) => Ok(self.judge(epoch, &response)),
             _ => Ok(Beat::Fenced),

@@ -195,3 +195,21 @@ fn a_broker_that_does_not_vote_follows_serves_and_is_fenced_when_it_dies() {
         cluster.stop_all().await;
     });
 }
+
+#[test]
+fn a_broker_that_no_controller_takes_in_gives_up_in_time_and_says_why() {
+    run(async {
+        let patience = "initial.broker.registration.timeout.ms=5000\n";
+        let mut cluster = Cluster::start_configured(2, 2, patience).await;
+        cluster.stop(1).await;
+        cluster.stop(2).await;
+        // One of two voters is no majority.
+        cluster.boot(1).await;
+        let began = tokio::time::Instant::now();
+        let failure = tokio::time::timeout(Duration::from_secs(60), cluster.node(1).failed()).await;
+        let said = failure.expect("it gives up").0;
+        assert!(said.contains("was not registered within 5000 ms"), "{said}");
+        assert!((5..12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        cluster.stop_all().await;
+    });
+}

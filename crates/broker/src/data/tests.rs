@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controller_link::{ControllerLink, Office};
 use crate::data::partition::Partition;
 use crate::data::{Data, DataOptions};
-use crate::lifecycle::{Lifecycle, SelfDescription};
+use crate::lifecycle::{Lifecycle, Pace, SelfDescription};
 use crate::publish::{Replay, Steps};
 use crate::running::Running;
 
@@ -75,10 +75,10 @@ impl Fed {
             previous_epoch: None,
         };
         let second = Duration::from_secs(1);
+        let pace = Pace { heartbeat_interval: second, registration_max: second, stop_max: second };
         let leave = CancellationToken::new();
         let (offline_dirs, lost) = watch::channel(BTreeSet::new());
-        let (lifecycle, broker) =
-            Lifecycle::new(describe, link.clone(), reached, lost.clone(), second, second, leave);
+        let (lifecycle, broker) = Lifecycle::new(describe, link.clone(), reached, lost.clone(), pace, leave);
         let options = DataOptions {
             node: ME,
             cluster: Uuid::from_u128(9).into(),

@@ -22,7 +22,7 @@ use crate::controller_loop::{ControllerHandle, ControllerLoop, ControllerOptions
 use crate::controller_registration::{self, ControllerDescription};
 use crate::data::{Data, DataOptions};
 use crate::identity::{self, Identity};
-use crate::lifecycle::{BrokerState, Lifecycle, SelfDescription};
+use crate::lifecycle::{BrokerState, Lifecycle, Pace, SelfDescription};
 use crate::node::parts;
 use crate::node::{Failure, Node, NodeOptions, StartError};
 use crate::publish::{Published, Readers, Replay, Steps};
@@ -94,8 +94,11 @@ impl Starting {
             links.separate(),
             reached,
             lost.clone(),
-            self.config.session.heartbeat_interval.max(HEARTBEAT_MIN),
-            CONTROLLED_SHUTDOWN_MAX,
+            Pace {
+                heartbeat_interval: self.config.session.heartbeat_interval.max(HEARTBEAT_MIN),
+                registration_max: self.config.session.registration_timeout,
+                stop_max: CONTROLLED_SHUTDOWN_MAX,
+            },
             leaving.clone(),
         );
         let data = self.open_data(&published, &links, &broker, offline_dirs, markers.clean).await?;
