@@ -3,7 +3,9 @@
 //!
 //! Pure: histories and views go in, violations come out. No node, socket or clock.
 
+pub mod anomalies;
 pub mod coverage;
 pub mod history;
 pub mod invariants;
+pub mod promise;
 pub mod view;
