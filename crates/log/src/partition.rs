@@ -25,8 +25,9 @@ use std::time::Duration;
 use model::{ErrorCode, LeaderEpoch, Mutant, Offset, TopicId};
 use wire::batch::{BatchError, ValidationError};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::epochs::{Epochs, EpochsError};
+use crate::partition_metadata;
 use crate::producers::{ProducerError, Producers};
 use crate::segment::{Segment, WalkError};
 
@@ -169,6 +170,8 @@ pub struct Log {
     poisoned: bool,
     /// A file was made or removed since the directory was last synced.
     names_unsynced: bool,
+    /// `partition.metadata` was written since it was last synced.
+    identity_unsynced: bool,
     /// How often the log's end was cut: a sync that began before a cut proves nothing after it.
     cuts: u64,
 }
@@ -294,7 +297,11 @@ impl Log {
         }
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let first = self.segment_index(self.recovery_point);
-        let files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
+        let mut files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
+        if std::mem::take(&mut self.identity_unsynced) {
+            let path = self.dir.join(partition_metadata::FILE_NAME);
+            files.push(self.disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &path))?);
+        }
         let names = std::mem::take(&mut self.names_unsynced).then(|| (self.disk.clone(), self.dir.clone()));
         Ok(Some(Unsynced { files, names, end: self.end, cuts: self.cuts }))
     }

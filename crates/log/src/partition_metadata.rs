@@ -12,10 +12,11 @@ use crate::partition::LogError;
 pub const FILE_NAME: &str = "partition.metadata";
 const FILE_BYTES_MAX: u64 = 4 << 10;
 
-/// Writes it. Not synced: a directory that lost it belongs to a replica that has nothing yet.
+/// Writes it, anew where it is there. Not synced: the log does that with its first records.
 pub fn write(disk: &dyn Disk, dir: &Path, topic_id: TopicId) -> io::Result<()> {
     let text = format!("version: 0\ntopic_id: {topic_id}");
     let file = disk.open(&dir.join(FILE_NAME), OpenMode::ReadWrite)?;
+    file.truncate(0)?;
     file.write_at(text.as_bytes(), 0)
 }
 

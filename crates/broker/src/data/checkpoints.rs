@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{Offset, TopicPartition};
 
@@ -12,9 +12,15 @@ type Lines = BTreeMap<TopicPartition, Offset>;
 #[derive(Default)]
 pub struct Checkpoints {
     written: Mutex<BTreeMap<(&'static str, PathBuf), u64>>,
+    writing: Mutex<()>,
 }
 
 impl Checkpoints {
+    /// Keeps others from writing a checkpoint until it is dropped.
+    pub fn write_alone(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether `lines` differ from what was written last; notes them as written.
     pub fn is_new(&self, name: &'static str, dir: &Path, lines: &Lines) -> bool {
         let digest = digest(lines);

@@ -169,10 +169,12 @@ fn gather(plane: &Plane, name: &str) -> Offsets {
 
 /// Writes one checkpoint in every log directory.
 pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
-    let offsets = gather(plane, name);
     let plane = plane.clone();
     let blocking = plane.options.blocking.clone();
     let work = move || {
+        // Gathered and written as one: an older picture must not replace a newer one.
+        let _alone = plane.checkpoints.write_alone();
+        let offsets = gather(&plane, name);
         for (at, (dir, offsets)) in plane.options.log_dirs.iter().zip(&offsets).enumerate() {
             if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(name, &dir.0, offsets) {
                 continue;
@@ -200,11 +202,17 @@ async fn retain(plane: &Arc<Plane>) {
 
 fn retain_one(partition: &Partition, wall: model::Timestamp) {
     let mut state = partition.lock();
-    let Some(retention) = state.settings.retention() else { return };
+    let retention = state.settings.retention();
     // Followers do as their leader: its log start comes with every fetch.
-    let Ok((log, leader)) = state.lead() else { return };
-    let committed = leader.high_watermark();
-    match log.retain(&retention, wall, committed) {
+    let retained = match (retention, state.lead()) {
+        (Some(retention), Ok((log, leader))) => {
+            let committed = leader.high_watermark();
+            log.retain(&retention, wall, committed)
+        }
+        _ => Ok(0),
+    };
+    let Some(log) = &mut state.log else { return };
+    match retained.and_then(|segments| Ok(segments + log.remove_deleted()?)) {
         Ok(0) => {}
         Ok(segments) => {
             tracing::info!(partition = %partition.name, segments, start = %log.start(), "retention")

@@ -138,6 +138,23 @@ impl Log {
         Ok(0)
     }
 
+    /// Removes the segments that lie below the log's start, the newest among them. The start of a
+    /// follower moves before its segments end where the leader's do.
+    pub fn remove_deleted(&mut self) -> Result<usize, LogError> {
+        let is_all_deleted = self.start == self.end && self.active_ref().size > 0;
+        let is_next_deleted = self.segments.get(1).is_some_and(|next| next.base <= self.start);
+        if !is_all_deleted && !is_next_deleted {
+            return Ok(0);
+        }
+        self.check_sound()?;
+        if is_all_deleted {
+            self.roll(self.end)?;
+        }
+        let before = self.segments.len();
+        self.remove_segments_before_start()?;
+        Ok(before - self.segments.len())
+    }
+
     fn remove_segments_before_start(&mut self) -> Result<(), LogError> {
         while self.segments.len() > 1 && self.segments[1].base <= self.start {
             let segment = self.segments.remove(0);

@@ -203,6 +203,23 @@ fn retention_takes_whole_segments_and_never_what_is_not_committed() {
 }
 
 #[test]
+fn what_lies_below_the_start_goes_with_its_segment_and_the_last_one_too() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 250);
+    for _ in 0..5 {
+        append(&mut log, 2, 0).expect("no fault");
+    }
+    log.advance_start(Offset::new(7)).expect("in range");
+    let size = log.size_bytes();
+    assert_eq!(log.remove_deleted().expect("no fault"), 0, "a part of the first one is served");
+    log.advance_start(log.end()).expect("in range");
+    assert_eq!(log.remove_deleted().expect("no fault"), 1);
+    assert_eq!((log.size_bytes(), size > 0), (0, true));
+    append(&mut log, 2, 0).expect("no fault");
+    assert_holds(&mut log, 10, 12);
+}
+
+#[test]
 fn a_follower_takes_what_continues_its_log_and_nothing_else() {
     let (leader_disk, follower_disk) = (MemDisk::new(), MemDisk::new());
     let mut leader = new_log(&leader_disk, 1 << 20);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::checkpoint::RECOVERY_POINT;
 use model::{ErrorCode, Millis, Offset};
 use net::{ConnectOptions, Connection};
 use wire::messages::{FetchResponse, ListOffsetsResponse, ResponseKind};
@@ -14,6 +15,7 @@ use crate::data::fetchers::ask::{Asked, Limits, Round, list_offsets};
 use crate::data::fetchers::take::{self, Taken};
 use crate::data::partition::Key;
 use crate::data::plane::Plane;
+use crate::data::upkeep;
 
 const FETCH_VERSION: i16 = 17;
 const LIST_OFFSETS_VERSION: i16 = 9;
@@ -177,11 +179,15 @@ impl Follow {
     async fn take(&mut self, round: Round, response: FetchResponse) {
         let bytes = take::bytes(&response);
         self.first = take::last_with_records(&response).or(self.first);
-        let waits = bytes > INLINE_BYTES_MAX || take::cuts(&response);
+        let cuts = take::cuts(&response);
+        let waits = bytes > INLINE_BYTES_MAX || cuts;
         let (plane, leader) = (self.plane.clone(), self.lane.leader);
         let work = move || take::all(&plane, leader, &round.asked, response);
         let taken = if waits { self.plane.options.blocking.run(work).await } else { work() };
         let Taken { failed, early, lost, to_sync } = taken;
+        if cuts {
+            self.forget_what_was_cut().await;
+        }
         // What flush.messages asks for: the next fetch tells the leader that it is safe here.
         for (partition, end) in to_sync {
             if let Err(error) = durability::sync_to(&self.plane, &partition, end).await {
@@ -201,6 +207,12 @@ impl Follow {
         }
     }
 
+    /// The checkpoint must not say that records are durable which are gone: after a power cut, those that
+    /// took their offsets would be trusted unread.
+    async fn forget_what_was_cut(&self) {
+        upkeep::write_checkpoint(&self.plane, RECOVERY_POINT).await;
+    }
+
     /// Followers whose log's end the leader does not have: asks what it has.
     async fn find_again(&mut self, lost: Vec<Asked>) {
         let latest = self.list_offsets(&lost, LATEST).await;
@@ -217,7 +229,9 @@ impl Follow {
                 (Some(earliest), Some(latest)) => {
                     let (plane, asked) = (plane.clone(), asked.clone());
                     let work = move || take::relocate(&plane, leader, &asked, earliest, latest);
-                    self.plane.options.blocking.run(work).await
+                    let moved = self.plane.options.blocking.run(work).await;
+                    self.forget_what_was_cut().await;
+                    moved
                 }
                 _ => false,
             };

@@ -121,6 +121,10 @@ fn one(plane: &Plane, leader: NodeId, asked: &Asked, data: &PartitionData) -> Ve
     }
     state.note_follower(Offset::from_wire(data.high_watermark));
     let end = state.log.as_ref().map_or(Offset::ZERO, log::Log::end);
+    if diverging(data).is_some() && end == asked.offset {
+        // Asked at once, the leader would say the same again, as fast as it can.
+        return Verdict::Early;
+    }
     let is_due = state.settings.flush_records().is_some_and(|most| state.unsynced_records() >= most);
     if is_due { Verdict::Sync(end) } else { Verdict::Fine }
 }

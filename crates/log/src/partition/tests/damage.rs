@@ -249,3 +249,45 @@ fn an_idle_log_takes_less_than_a_kibibyte() {
     let size = size_of::<Log>() + size_of::<crate::segment::Segment>() + DIR.len();
     assert!(size < 1_024, "{size} bytes");
 }
+
+#[test]
+fn a_half_written_identity_of_an_empty_log_is_none_and_of_a_full_one_an_error() {
+    for holds_records in [false, true] {
+        let disk = MemDisk::new();
+        let mut log = new_log(&disk, 1 << 20);
+        if holds_records {
+            append(&mut log, 2, 0).expect("no fault");
+        }
+        drop(log);
+        let path = Path::new(DIR).join("partition.metadata");
+        let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("no fault");
+        file.truncate(20).expect("no fault");
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let opened = Log::open(disk.clone(), DIR.into(), options(1 << 20), Opening::default());
+        if holds_records {
+            let error = opened.err().expect("nobody knows whose records these are");
+            assert!(error.to_string().contains("partition.metadata"), "{error}");
+            continue;
+        }
+        let (mut log, _) = opened.expect("there is nothing to lose");
+        assert_eq!(log.topic_id(), None);
+        log.adopt(topic_id()).expect("no fault");
+        drop(log);
+        let (log, _) =
+            Log::open(disk, DIR.into(), options(1 << 20), Opening::default()).expect("whole again");
+        assert_eq!(log.topic_id(), Some(topic_id()));
+    }
+}
+
+#[test]
+fn the_identity_is_synced_with_the_first_records() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 1 << 20);
+    append(&mut log, 2, 0).expect("no fault");
+    log.flush().expect("no fault");
+    drop(log);
+    disk.crash(Crash::Power);
+    let (log, _) =
+        Log::open(Arc::new(disk), DIR.into(), options(1 << 20), Opening::default()).expect("it was synced");
+    assert_eq!((log.topic_id(), log.end()), (Some(topic_id()), Offset::new(2)));
+}
