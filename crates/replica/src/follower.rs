@@ -78,7 +78,10 @@ impl Lookup {
         match ours {
             Some(shared) if shared.epoch < last_epoch || shared.end < at => Self::Diverged(shared),
             Some(_) => Self::Consistent,
-            // Our log begins after all the follower has: whatever it holds is not ours.
+            // All that the follower has was deleted here: there is nothing to compare, and nothing to
+            // cut. It goes on where our log starts, or hears that it is out of range.
+            None if at <= log_start => Self::Consistent,
+            // It holds records of ours in an epoch that is older than our log: they are not ours.
             None => Self::Diverged(EpochEnd { epoch: last_epoch, end: log_start }),
         }
     }
@@ -173,10 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_older_than_the_leaders_log_is_cut_to_its_start() {
-        let ours = Lookup::of(LeaderEpoch::new(1), Offset::new(5), None, Offset::new(100));
-        let theirs = EpochEnd { epoch: LeaderEpoch::new(1), end: Offset::new(100) };
-        assert_eq!(ours, Lookup::Diverged(theirs));
+    fn a_follower_older_than_the_leaders_log_is_cut_to_its_start_if_it_reaches_behind() {
+        let epoch = LeaderEpoch::new(1);
+        let ours = |at: i64| Lookup::of(epoch, Offset::new(at), None, Offset::new(100));
+        assert_eq!(ours(101), Lookup::Diverged(EpochEnd { epoch, end: Offset::new(100) }));
+        assert_eq!((ours(100), ours(5)), (Lookup::Consistent, Lookup::Consistent), "a cut that cuts nothing");
     }
 
     #[test]
