@@ -14,6 +14,7 @@ pub const MAP: &[(&str, Kind)] = &[
     ("metadata", Kind::Pure),
     ("controller", Kind::Pure),
     ("replica", Kind::Pure),
+    ("coordinator", Kind::Pure),
     ("log", Kind::Files),
     ("net", Kind::Shell),
     ("quorum", Kind::Shell),

@@ -1,0 +1,65 @@
+//! Group coordinators: state machines over the records of `__consumer_offsets`, without IO.
+//!
+//! One [`Shard`] a partition of that topic. What it knows is of two kinds, and the difference is the design:
+//!
+//! - **Hard** ([`hard`]): what the log's records say. Only replaying records changes it, when a shard loads and
+//!   when it decides alike, so that living through a history and replaying it give the same state.
+//! - **Soft** ([`classic`]): who waits for an answer, who was heard when, which phase a rebalance is in. It is
+//!   lost with the leadership, and begun afresh from the hard state by whoever leads next.
+//!
+//! Both are persistent maps, so a copy of everything is O(1), and that is how a failed append is undone: each
+//! request and each timer is one *turn* on a copy, kept when its records are appended, dropped when not. Nothing
+//! of a failed turn remains; whoever waited before it still waits. Committed offsets have a third copy, the one
+//! up to the high watermark, which is what OffsetFetch reads unless asked to wait.
+//!
+//! # The seam
+//!
+//! ```text
+//! load      Shard::new, replay(record) for each record of the partition, then loaded(now)
+//! request   batch = handle(now, call); empty: done. Else append it as one batch, all or nothing, and say
+//!           appended(offset of its last record) or append_failed(now, why). Nothing else is asked in between.
+//! time      at next_deadline(): tick(now) until it gives None, each batch appended as above
+//! commits   committed(high_watermark) when it moves
+//! answers   replies() after each of these: what may go out now
+//! the end   resign(): everybody who waits is told NOT_COORDINATOR; then drop the shard
+//! ```
+//!
+//! The shell finds the shard ([`partition_of`]), asks for authorisation and quotas before `handle`, answers
+//! COORDINATOR_LOAD_IN_PROGRESS while it loads and NOT_COORDINATOR where it does not lead. It resolves topic ids,
+//! and takes topics that do not exist or may not be used out of OffsetCommit, OffsetFetch and OffsetDelete.
+//! DescribeGroups, ListGroups, DeleteGroups and OffsetFetch may concern several shards: it asks each about its
+//! own groups and joins the answers' lists. When topics are deleted it tells each shard: [`Shard::forget_topic`].
+
+pub mod alarm;
+pub mod call;
+pub mod classic;
+pub mod consumer;
+mod delete_groups;
+mod describe_groups;
+mod dispatch;
+mod expire;
+pub mod group;
+pub mod hard;
+mod list_groups;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+pub mod offsets;
+mod overrule;
+mod partition;
+pub mod record;
+pub mod refusal;
+pub mod settings;
+pub mod shard;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub use call::{Call, Caller, Client, Now, Reply, Token};
+pub use group::{Group, GroupKind};
+pub use partition::partition_of;
+pub use record::{Record, ReplayError};
+pub use settings::Settings;
+pub use shard::{AppendFailure, Shard};

@@ -1,0 +1,103 @@
+//! OffsetFetch: how far a group is.
+//!
+//! Answered from what is committed; when the client asks for stable offsets, from all that is appended, once that
+//! is committed too. A group that is not there has no offsets, which is no error.
+
+use std::sync::Arc;
+
+use wire::messages::offset_fetch_response::*;
+use wire::messages::{OffsetFetchRequest, OffsetFetchResponse, StrBytes, to_wire_uuid, topic};
+
+use crate::call::Call;
+use crate::offsets::{Committed, OffsetKey, Offsets};
+use crate::turn::Turn;
+
+/// From which version on several groups are asked for at once.
+const SEVERAL: i16 = 8;
+/// Where nothing was committed.
+const NONE: i64 = -1;
+
+/// Answers from what is committed.
+pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &OffsetFetchRequest) {
+    turn.behind_all = request.require_stable;
+    let offsets = if request.require_stable { turn.core.hard.offsets() } else { turn.committed };
+    let response = if call.caller.version >= SEVERAL {
+        let groups = request.groups.iter().map(|group| {
+            let topics = group.topics.as_ref().map(|topics| {
+                let names = topics.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..]));
+                names.collect::<Vec<_>>()
+            });
+            let mut found = find(offsets, &group.group_id, topics);
+            // The ids that were asked for are those to answer with.
+            if let Some(asked) = &group.topics {
+                found.iter_mut().zip(asked).for_each(|(found, asked)| found.topic_id = asked.topic_id);
+            }
+            OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(found)
+        });
+        OffsetFetchResponse::default().with_groups(groups.collect())
+    } else {
+        let topics = request.topics.as_ref().map(|topics| {
+            let names = topics.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..]));
+            names.collect::<Vec<_>>()
+        });
+        let found = find(offsets, &request.group_id, topics);
+        OffsetFetchResponse::default().with_topics(found.into_iter().map(single).collect())
+    };
+    turn.reply(call.caller, response);
+}
+
+/// The offsets asked for, or all that there are.
+fn find(
+    offsets: &Offsets,
+    group: &str,
+    topics: Option<Vec<(&str, &[i32])>>,
+) -> Vec<OffsetFetchResponseTopics> {
+    let group: Arc<str> = group.into();
+    let Some(topics) = topics else { return all(offsets, &group) };
+    let find = |(name, partitions): (&str, &[i32])| {
+        let mut key = OffsetKey::new(&group, name, 0);
+        let partitions = partitions.iter().map(|&partition| {
+            key.partition = partition;
+            answer(partition, offsets.get(&key))
+        });
+        OffsetFetchResponseTopics::default().with_name(topic(name)).with_partitions(partitions.collect())
+    };
+    topics.into_iter().map(find).collect()
+}
+
+fn all(offsets: &Offsets, group: &Arc<str>) -> Vec<OffsetFetchResponseTopics> {
+    let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+    for (key, committed) in offsets.of(group) {
+        if topics.last().is_none_or(|last| last.name.as_str() != key.topic.as_ref()) {
+            let id = to_wire_uuid(committed.topic_id);
+            topics.push(OffsetFetchResponseTopics::default().with_name(topic(&key.topic)).with_topic_id(id));
+        }
+        let last = topics.last_mut().expect("one was pushed");
+        last.partitions.push(answer(key.partition, Some(committed)));
+    }
+    topics
+}
+
+fn answer(partition: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {
+    let answer = OffsetFetchResponsePartitions::default().with_partition_index(partition);
+    match committed {
+        None => answer.with_committed_offset(NONE),
+        Some(committed) => answer
+            .with_committed_offset(committed.offset)
+            .with_committed_leader_epoch(committed.leader_epoch.map_or(-1, |epoch| epoch.get()))
+            .with_metadata(Some(StrBytes::from_string(committed.metadata.to_string()))),
+    }
+}
+
+/// The same in the shape of the older versions.
+fn single(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
+    let partitions = topic.partitions.into_iter().map(|partition| {
+        OffsetFetchResponsePartition::default()
+            .with_partition_index(partition.partition_index)
+            .with_committed_offset(partition.committed_offset)
+            .with_committed_leader_epoch(partition.committed_leader_epoch)
+            .with_metadata(partition.metadata)
+            .with_error_code(partition.error_code)
+    });
+    OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
+}
