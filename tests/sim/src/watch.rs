@@ -17,7 +17,7 @@ use crate::faults::FaultLog;
 use crate::observe::{LogsOf, Observer};
 use crate::shape::Shape;
 use crate::workload::queue::{FinalReading, TopicPlan};
-use crate::workload::record::{Event, SharedHistory};
+use crate::workload::record::SharedHistory;
 
 /// Steps that a node may take without time going on: more is a circle that it cannot leave.
 const STEPS_AT_ONCE_MAX: u32 = 100_000;
@@ -112,7 +112,7 @@ impl Watch {
                 self.invariants.acked(at, *key, Offset::new(last));
             }
         }
-        self.heard = history.events.len();
+        self.heard = history.acked();
     }
 
     /// Keeps what every node held when the first rule was broken.
@@ -148,11 +148,7 @@ impl Watch {
     /// What the topics promise.
     fn plans(&self) -> BTreeMap<String, TopicPlan> {
         let history = self.history.lock().expect("no holder of this lock panics");
-        let topics = history.events.iter().filter_map(|(_, _, event)| match event {
-            Event::Topic { name, plan } => Some((name.clone(), plan.clone())),
-            _ => None,
-        });
-        topics.collect()
+        history.plans().clone()
     }
 
     /// Something that no judge but the harness itself sees.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use broker::identity::{META_PROPERTIES, MetaProperties};
 use broker::{Node, NodeOptions};
 use config::{NodeConfig, Properties};
+use judge::history::{History, Kind, SendOutcome};
 use kastle_sim::workload::queue::{FinalReading, Options, Stop, Surroundings, TopicPlan, Workload};
-use kastle_sim::workload::record::{AdminOutcome, Event, History, SendOutcome};
+use kastle_sim::workload::record::{DONE, Ledger};
 use log::Disk;
 use log::disk::{Crash, MemDisk, write_atomically};
 use model::{NodeId, Timestamp, Uuid};
@@ -115,7 +116,7 @@ fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()));
     let runtime = builder.build().expect("a runtime");
-    let history = Arc::new(Mutex::new(History::default()));
+    let history = Arc::new(Mutex::new(Ledger::default()));
     let noted = history.clone();
     let run = async move {
         let mut cluster = Cluster::start();
@@ -149,27 +150,35 @@ fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
     let reading = LocalSet::new().block_on(&runtime, in_time).expect("the run ends");
     assert!(reading.is_complete(), "{reading:?}");
     drop(runtime);
-    let history = history.lock().expect("nobody panicked").clone();
+    let history = history.lock().expect("nobody panicked").history.clone();
     Ran { history, reading }
 }
 
 impl Ran {
-    fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
-        self.history.events.iter().filter(|(_, _, event)| which(event)).count()
+    fn count(&self, which: impl Fn(&Kind) -> bool) -> usize {
+        self.history.ops().iter().filter(|op| which(&op.kind)).count()
+    }
+
+    fn sent(&self) -> usize {
+        self.count(|kind| matches!(kind, Kind::Send(_)))
     }
 
     fn acked(&self) -> usize {
-        self.count(|event| matches!(event, Event::SendEnded(_, SendOutcome::Acked { .. })))
+        self.count(|kind| matches!(kind, Kind::Send(batch) if matches!(batch.outcome, SendOutcome::Acked(_))))
+    }
+
+    fn attempts(&self) -> u32 {
+        self.history.ops().iter().flat_map(|op| op.batches()).map(|batch| batch.attempts).sum()
     }
 
     /// Nobody saw anything that a healthy log does not show.
     fn expect_sound(&self) {
-        for (at, process, event) in &self.history.events {
+        for op in self.history.ops() {
             let is_wrong = matches!(
-                event,
-                Event::Corrupt { .. } | Event::Truncated { .. } | Event::Reset { .. } | Event::Noted(_)
+                op.kind,
+                Kind::Corrupt { .. } | Kind::Truncated { .. } | Kind::Reset { .. } | Kind::Note(_)
             );
-            assert!(!is_wrong, "{} ms, {process}: {event:?}", at.get());
+            assert!(!is_wrong, "{}: {op:?}", self.history.name(op.process));
         }
     }
 }
@@ -190,11 +199,11 @@ fn without_faults_everything_is_acknowledged_and_seen() {
     for seed in 1..=3 {
         let ran = check(seed, quiet(), None);
         ran.expect_sound();
-        let sent = ran.count(|event| matches!(event, Event::SendBegan { .. }));
+        let sent = ran.sent();
         assert_eq!(ran.acked(), sent, "every batch is acknowledged");
         assert!(sent > 100, "{sent} batches are too few to mean anything");
         assert_eq!(ran.reading.partitions, 3);
-        let polled = ran.count(|event| matches!(event, Event::PollEnded(_, seen) if !seen.is_empty()));
+        let polled = ran.count(|kind| matches!(kind, Kind::Poll(poll) if !poll.runs.is_empty()));
         assert!(polled > 50, "{polled} polls are too few to mean anything");
     }
 }
@@ -205,9 +214,9 @@ fn a_node_that_is_killed_and_restarted_takes_nothing_with_it() {
     for seed in 1..=3 {
         let ran = check(seed, quiet(), Some(seed.try_into().expect("few seeds")));
         ran.expect_sound();
-        let begun = ran.count(|event| matches!(event, Event::SendBegan { .. }));
+        let begun = ran.sent();
         assert!(ran.acked() * 10 > begun * 8, "{} of {begun} acknowledged", ran.acked());
-        attempts += ran.count(|event| matches!(event, Event::SendAttempted(_)));
+        attempts += ran.attempts() as usize;
         sent += begun;
     }
     assert!(attempts > sent, "the kills made nobody send again");
@@ -218,18 +227,18 @@ fn an_administrator_in_the_middle_of_it_all_loses_nothing() {
     for seed in 1..=3 {
         let options = Options { admin_think: Some(Duration::from_millis(300)), ..quiet() };
         let ran = check(seed, options, None);
-        let done = ran.count(|event| matches!(event, Event::AdminEnded(_, AdminOutcome::Done)));
-        let ended = ran.count(|event| matches!(event, Event::AdminEnded(..)));
+        let done = ran.count(|kind| matches!(kind, Kind::Admin { outcome, .. } if outcome == DONE));
+        let ended = ran.count(|kind| matches!(kind, Kind::Admin { outcome, .. } if !outcome.is_empty()));
         assert!(ended > 40 && done * 2 > ended, "{done} of {ended} operations done");
         assert!(ran.reading.partitions > 3, "no topic came or grew");
-        let corrupt = ran.count(|event| matches!(event, Event::Corrupt { .. } | Event::Truncated { .. }));
+        let corrupt = ran.count(|kind| matches!(kind, Kind::Corrupt { .. } | Kind::Truncated { .. }));
         assert_eq!(corrupt, 0);
     }
 }
 
 #[test]
 fn the_same_seed_makes_the_same_history() {
-    let told = |seed| format!("{:?}", check(seed, quiet(), Some(1)).history.events);
+    let told = |seed| format!("{:?}", check(seed, quiet(), Some(1)).history);
     let (first, again) = (told(7), told(7));
     assert!(first == again, "a run and its replay differ");
     assert_ne!(first, told(8));

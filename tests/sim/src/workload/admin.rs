@@ -224,6 +224,9 @@ impl Admin {
             Err(Failed::NotSent(_)) => AdminOutcome::NotSent,
             Err(Failed::Sent(_)) => AdminOutcome::Unknown,
         };
+        if let AdminOutcome::Refused(code) = outcome {
+            self.recorder.refused(code);
+        }
         self.recorder.admin_ended(op, outcome);
         if outcome != AdminOutcome::Done {
             self.client.distrust();

@@ -35,6 +35,8 @@ pub struct Board {
     unseen: BTreeMap<Key, BTreeSet<u64>>,
     /// Read so far.
     seen: BTreeMap<Key, BTreeSet<u64>>,
+    /// Where the log of each partition ends at least: behind what was acknowledged or read.
+    ends: BTreeMap<Key, i64>,
 }
 
 impl Board {
@@ -86,19 +88,33 @@ impl Board {
         self.last_value
     }
 
-    /// The cluster promised to keep these.
-    pub fn acked(&mut self, key: &Key, values: &[u64]) {
+    /// The cluster promised to keep these, of which the first lies at `base` if that was told.
+    pub fn acked(&mut self, key: &Key, base: Option<i64>, values: &[u64]) {
+        if let Some(base) = base {
+            self.reaches(key, base.saturating_add(values.len() as i64));
+        }
         let seen = self.seen.get(key);
         let unseen = values.iter().copied().filter(|value| seen.is_none_or(|seen| !seen.contains(value)));
         self.unseen.entry(key.clone()).or_default().extend(unseen);
     }
 
     /// Somebody read this.
-    pub fn saw(&mut self, key: &Key, value: u64) {
+    pub fn saw(&mut self, key: &Key, offset: i64, value: u64) {
+        self.reaches(key, offset.saturating_add(1));
         self.seen.entry(key.clone()).or_default().insert(value);
         if let Some(unseen) = self.unseen.get_mut(key) {
             unseen.remove(&value);
         }
+    }
+
+    /// Where the partition's log ends at least.
+    pub fn end(&self, key: &Key) -> i64 {
+        self.ends.get(key).copied().unwrap_or(0)
+    }
+
+    fn reaches(&mut self, key: &Key, end: i64) {
+        let known = self.ends.entry(key.clone()).or_insert(0);
+        *known = end.max(*known);
     }
 
     /// How many acknowledged values of living topics nobody has read.
@@ -187,10 +203,11 @@ mod tests {
         let entry = TopicEntry { partitions: 2, replicas: 3, is_doomed: false, is_passing: true };
         board.add("t", entry);
         let key = ("t".to_owned(), 1);
-        board.saw(&key, 1);
-        board.acked(&key, &[1, 2, 3]);
+        board.saw(&key, 4, 1);
+        board.acked(&key, Some(4), &[1, 2, 3]);
+        assert_eq!((board.end(&key), board.end(&("t".to_owned(), 0))), (7, 0));
         assert_eq!(board.unseen(), 2, "one was read before its answer came");
-        board.saw(&key, 3);
+        board.saw(&key, 6, 3);
         assert_eq!(board.unseen(), 1);
         board.doom("t");
         assert_eq!(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use model::LeaderEpoch;
 use net::{ConnectError, ConnectOptions, Connection, Network, SendError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub type Address = (String, u16);
 /// From these versions on topics have ids instead of names.
 pub const PRODUCE_IDS_FROM: i16 = 13;
 pub const FETCH_IDS_FROM: i16 = 13;
+/// What stands on the wire for an epoch that is not known.
+pub const NO_EPOCH: LeaderEpoch = LeaderEpoch::new(-1);
 /// Metadata older than this is asked for again (librdkafka: five minutes; runs are shorter).
 const METADATA_AGE_MAX: Duration = Duration::from_secs(15);
 /// The pause before a repeated attempt doubles from the first to the second.
@@ -201,6 +204,12 @@ impl Client {
     pub fn leader(&self, key: &Key) -> Option<Leader> {
         let leader = self.topics.get(&key.0)?.partitions.get(&key.1).copied()?;
         (leader.node >= 0).then_some(leader)
+    }
+
+    /// The leader epoch to name in a request of that version, which has a place for it from version
+    /// `since` on; `None` where there is none, or it is not known.
+    pub fn epoch(&self, key: &Key, version: i16, since: i16) -> Option<LeaderEpoch> {
+        self.leader(key).filter(|_| version >= since).and_then(|leader| LeaderEpoch::from_wire(leader.epoch))
     }
 
     /// An answer named a leader (KIP-951): believed when it is newer.

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::ErrorCode;
+use judge::history::{Read, Run};
+use model::{ErrorCode, LeaderEpoch, Offset};
 use wire::api::ApiKey;
 use wire::batch::{Batches, Record};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -17,14 +18,16 @@ use wire::messages::fetch_response::PartitionData;
 use wire::messages::{FetchRequest, FetchResponse, ResponseKind, topic};
 
 use crate::workload::board::{Board, Content};
-use crate::workload::client::{Client, FETCH_IDS_FROM, Key, Pending, begin, finish};
+use crate::workload::client::{Client, FETCH_IDS_FROM, Key, NO_EPOCH, Pending, begin, finish};
 use crate::workload::queue::Stop;
-use crate::workload::record::{Recorder, Seen};
+use crate::workload::record::{Recorder, partition};
 
 mod offsets;
 
 /// The first version that carries zstd (KIP-110).
 const ZSTD_FROM: i16 = 10;
+/// The first version that names the leader epoch that the client knows (KIP-320).
+const EPOCH_FROM: i16 = 9;
 /// More than any batch here holds once decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
 /// The pause between two polls is drawn up to here.
@@ -64,7 +67,8 @@ impl Position {
 
 struct Flight {
     answer: Pending,
-    keys: Vec<Key>,
+    /// What was asked for, each with the leader epoch that was named.
+    asked: BTreeMap<Key, Option<LeaderEpoch>>,
 }
 
 impl Consumer {
@@ -144,16 +148,17 @@ impl Consumer {
         let mut seen = Vec::new();
         for flight in flights {
             match finish(flight.answer).await {
-                Ok(ResponseKind::Fetch(response)) => self.take(&response, &flight.keys, &mut seen),
+                Ok(ResponseKind::Fetch(response)) => self.take(&response, &flight.asked, &mut seen),
                 _ => self.client.distrust(),
             }
         }
         let mut board = self.board.lock().expect("no holder of this lock panics");
-        for seen in &seen {
-            seen.records.iter().for_each(|&(_, value)| board.saw(&seen.key, value));
+        for (key, run) in &seen {
+            run.records.iter().for_each(|read| board.saw(key, read.offset.get(), read.value));
         }
         drop(board);
-        let came = seen.iter().any(|seen| !seen.records.is_empty());
+        let seen: Vec<Run> = seen.into_iter().map(|(_, run)| run).collect();
+        let came = seen.iter().any(|run| !run.records.is_empty());
         self.recorder.poll_ended(op, seen);
         came
     }
@@ -181,23 +186,24 @@ impl Consumer {
             let at_most = if has_ids { i16::MAX } else { FETCH_IDS_FROM - 1 };
             let at_least = if self.needs_zstd { ZSTD_FROM } else { 0 };
             let Some(version) = link.version(ApiKey::Fetch, at_least, at_most) else { continue };
-            let request = self.request(&keys, wait_ms);
+            let epoch = |key: &Key| self.client.epoch(key, version, EPOCH_FROM);
+            let asked = keys.into_iter().map(|key| (key.clone(), epoch(&key))).collect();
+            let request = self.request(&asked, wait_ms);
             let answer = begin(&link, version, request, self.client.request_timeout);
-            flights.push(Flight { answer, keys });
+            flights.push(Flight { answer, asked });
         }
         flights
     }
 
-    fn request(&mut self, keys: &[Key], wait_ms: i32) -> FetchRequest {
+    fn request(&mut self, asked: &BTreeMap<Key, Option<LeaderEpoch>>, wait_ms: i32) -> FetchRequest {
         let partition_bytes = 1 << self.client.rng.u8(9..=16);
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for key in keys {
+        for (key, epoch) in asked {
             let next = self.positions[key].next.expect("only settled positions are fetched from");
-            let epoch = self.client.leader(key).map_or(-1, |leader| leader.epoch);
             let data = FetchPartition::default()
                 .with_partition(key.1)
                 .with_fetch_offset(next)
-                .with_current_leader_epoch(epoch)
+                .with_current_leader_epoch(epoch.unwrap_or(NO_EPOCH).get())
                 .with_partition_max_bytes(partition_bytes);
             match topics.iter_mut().find(|known| known.topic.0.as_str() == key.0) {
                 Some(known) => known.partitions.push(data),
@@ -217,8 +223,14 @@ impl Consumer {
             .with_topics(topics)
     }
 
-    fn take(&mut self, response: &FetchResponse, keys: &[Key], seen: &mut Vec<Seen>) {
+    fn take(
+        &mut self,
+        response: &FetchResponse,
+        asked: &BTreeMap<Key, Option<LeaderEpoch>>,
+        seen: &mut Vec<(Key, Run)>,
+    ) {
         if response.error_code != 0 {
+            self.recorder.refused(ErrorCode::from_code(response.error_code));
             self.client.distrust();
             return;
         }
@@ -230,22 +242,34 @@ impl Consumer {
             let Some(name) = name else { continue };
             for data in &answered.partitions {
                 let key = (name.clone(), data.partition_index);
-                if keys.contains(&key) {
-                    self.take_partition(key, data, seen);
+                if let Some(&epoch) = asked.get(&key) {
+                    self.take_partition(key, epoch, data, seen);
                 }
             }
         }
     }
 
-    fn take_partition(&mut self, key: Key, data: &PartitionData, seen: &mut Vec<Seen>) {
+    fn take_partition(
+        &mut self,
+        key: Key,
+        epoch: Option<LeaderEpoch>,
+        data: &PartitionData,
+        seen: &mut Vec<(Key, Run)>,
+    ) {
         let next = self.positions[&key].next.expect("only settled positions are fetched from");
-        match ErrorCode::from_code(data.error_code) {
+        let code = ErrorCode::from_code(data.error_code);
+        if code != ErrorCode::None {
+            self.recorder.refused(code);
+        }
+        match code {
             ErrorCode::None => {
                 let records = self.decode(&key, next, data.records.as_deref().unwrap_or_default());
-                seen.push(Seen { key, from: next, high_watermark: data.high_watermark, records });
+                let (from, high_watermark) = (Offset::new(next), Offset::from_wire(data.high_watermark));
+                let run = Run { partition: partition(&key), from, high_watermark, epoch, records };
+                seen.push((key, run));
             }
             ErrorCode::OffsetOutOfRange => {
-                self.recorder.reset(&key, next, data.log_start_offset, data.high_watermark);
+                self.recorder.reset(&key, next, data.log_start_offset, data.high_watermark, epoch);
                 self.positions.insert(key, Position::unset());
             }
             ErrorCode::UnsupportedCompressionType => self.needs_zstd = true,
@@ -262,14 +286,14 @@ impl Consumer {
     }
 
     /// The records from `next` on, by offset; whatever is wrong with them is noted.
-    fn decode(&mut self, key: &Key, next: i64, bytes: &[u8]) -> Vec<(i64, u64)> {
-        let mut found = Found { next, epoch: -1, records: Vec::new() };
+    fn decode(&mut self, key: &Key, next: i64, bytes: &[u8]) -> Vec<Read> {
+        let mut found = Found { next, epoch: NO_EPOCH, records: Vec::new() };
         let mut batches = Batches::new(bytes);
         let wrong = batches.try_for_each(|batch| {
             // The last batch may be cut off by the request's own bound.
             let Ok(batch) = batch else { return Ok(()) };
             batch.check_crc().map_err(|error| error.to_string())?;
-            found.epoch = batch.header.leader_epoch.get();
+            found.epoch = batch.header.leader_epoch;
             let records = batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| error.to_string())?;
             for record in records.iter() {
                 found.take(key, &record.map_err(|error| error.to_string())?)?;
@@ -282,7 +306,7 @@ impl Consumer {
         }
         if let Some(position) = self.positions.get_mut(key) {
             position.next = Some(found.next);
-            position.read_epoch = position.read_epoch.max(found.epoch);
+            position.read_epoch = position.read_epoch.max(found.epoch.get());
         }
         found.records
     }
@@ -290,8 +314,9 @@ impl Consumer {
 
 struct Found {
     next: i64,
-    epoch: i32,
-    records: Vec<(i64, u64)>,
+    /// Of the batch that is read.
+    epoch: LeaderEpoch,
+    records: Vec<Read>,
 }
 
 impl Found {
@@ -306,7 +331,8 @@ impl Found {
         }
         let number = record.value.and_then(Content::number);
         let number = number.ok_or_else(|| format!("offset {offset} has a value that nobody sent"))?;
-        self.records.push((offset, number));
+        let epoch = LeaderEpoch::from_wire(self.epoch.get());
+        self.records.push(Read { offset: record.offset, value: number, epoch });
         self.next = offset + 1;
         let header = record.headers.clone().next();
         let got = Content {
@@ -323,10 +349,11 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
+    use judge::history::Read;
     use model::{LeaderEpoch, Offset};
     use wire::batch::{BatchBuilder, Batches, NewRecord};
 
-    use super::{Content, Found};
+    use super::{Content, Found, NO_EPOCH};
 
     /// Takes records with those numbers at `base` and on, as partition `t`-0 holds them.
     fn check(found: &mut Found, base: i64, numbers: &[u64]) -> Result<(), String> {
@@ -350,16 +377,18 @@ mod tests {
 
     #[test]
     fn records_before_the_position_are_skipped_and_a_gap_is_noticed() {
-        let mut found = Found { next: 2, epoch: -1, records: Vec::new() };
+        let mut found = Found { next: 2, epoch: LeaderEpoch::new(6), records: Vec::new() };
         assert_eq!(check(&mut found, 0, &[10, 11, 12, 13]), Ok(()));
-        assert_eq!(found.records, [(2, 12), (3, 13)]);
+        let epoch = Some(LeaderEpoch::new(6));
+        let read = |offset, value| Read { offset: Offset::new(offset), value, epoch };
+        assert_eq!(found.records, [read(2, 12), read(3, 13)]);
         assert_eq!(check(&mut found, 5, &[14]), Err("offset 5 follows 4: a gap".to_owned()));
         assert_eq!(check(&mut found, 3, &[13]), Err("offset 3 came again".to_owned()));
     }
 
     #[test]
     fn a_record_of_another_partition_is_noticed() {
-        let mut found = Found { next: 0, epoch: -1, records: Vec::new() };
+        let mut found = Found { next: 0, epoch: NO_EPOCH, records: Vec::new() };
         let own = ("t".to_owned(), 1);
         let mut bytes = Vec::new();
         let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0));

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use judge::history::{OpId, SendOutcome};
 use model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use net::Clock;
 use tokio::time::Instant;
@@ -24,9 +25,9 @@ use wire::messages::{
 };
 
 use crate::workload::board::{Board, Content};
-use crate::workload::client::{Client, Key, PRODUCE_IDS_FROM, Pending, begin, finish};
+use crate::workload::client::{Client, Failed, Key, PRODUCE_IDS_FROM, Pending, begin, finish};
 use crate::workload::queue::Stop;
-use crate::workload::record::{OpId, Recorder, SendOutcome};
+use crate::workload::record::{Recorder, Sending};
 
 /// `max.in.flight.requests.per.connection`: brokers recognise that many batches sent again (KIP-98).
 const IN_FLIGHT_MAX: usize = 5;
@@ -73,8 +74,10 @@ struct Batch {
     codec: Codec,
     op: OpId,
     state: State,
-    /// Some attempt may have appended it.
-    is_uncertain: bool,
+    /// Why some attempt may have appended it; `None` while surely none has.
+    doubt: Option<String>,
+    /// With what it was refused last.
+    refusal: Option<ErrorCode>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,13 @@ enum Verdict {
     Never {
         is_uncertain: bool,
     },
+}
+
+/// What a [`Verdict`] goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cause {
+    Answer(ErrorCode),
+    NoAnswer(String),
 }
 
 /// A request on its way, and the batches in it.
@@ -183,8 +193,12 @@ impl Producer {
 
     /// What is left is refused or unknown; either way the sequence has a hole, and a new id begins at 0.
     fn settle_rest(&mut self, batches: &mut [Batch]) {
-        for batch in batches.iter().filter(|batch| batch.state != State::Settled) {
-            let outcome = if batch.is_uncertain { SendOutcome::Unknown } else { SendOutcome::Refused };
+        for batch in batches.iter_mut().filter(|batch| batch.state != State::Settled) {
+            let outcome = match batch.doubt.take() {
+                Some(doubt) => SendOutcome::Unknown(doubt),
+                // What no node refused never left here.
+                None => SendOutcome::Refused(batch.refusal.unwrap_or(ErrorCode::NetworkException)),
+            };
             self.recorder.send_ended(batch.op, outcome);
             self.identity = None;
         }
@@ -231,8 +245,10 @@ impl Producer {
         drop(board);
         let sequence = self.identity.as_mut().map(|identity| identity.take(key, count));
         let bytes = encode(key, &values, codec, sequence, self.clock.wall());
-        let op = self.recorder.send_began(key, &values, self.options.is_idempotent);
-        Batch { key: key.clone(), values, bytes, codec, op, state: State::Pending, is_uncertain: false }
+        let sending = self.identity.as_ref().map_or(Sending::OneInFlight, Identity::sending);
+        let op = self.recorder.send_began(key, &values, sending);
+        let (key, state) = (key.clone(), State::Pending);
+        Batch { key, values, bytes, codec, op, state, doubt: None, refusal: None }
     }
 
     /// Sends what is pending: the first batch of every partition, then the second of every one, and so on.
@@ -302,19 +318,24 @@ impl Producer {
         for flight in flights {
             let answer = finish(flight.answer).await;
             for at in flight.batches {
-                let verdict = match &answer {
+                let found = match &answer {
                     Ok(ResponseKind::Produce(response)) => self.read(response, &batches[at].key),
-                    Err(super::client::Failed::NotSent(_)) => Verdict::Again { is_uncertain: false },
-                    _ => Verdict::Again { is_uncertain: true },
+                    Ok(_) => {
+                        let cause = Cause::NoAnswer("another request's answer".to_owned());
+                        (Verdict::Again { is_uncertain: true }, cause)
+                    }
+                    Err(failed) => {
+                        self.client.distrust();
+                        let is_uncertain = !matches!(failed, Failed::NotSent(_));
+                        (Verdict::Again { is_uncertain }, Cause::NoAnswer(failed.to_string()))
+                    }
                 };
-                if answer.is_err() {
-                    self.client.distrust();
-                }
-                verdicts.insert(at, verdict);
+                verdicts.insert(at, found);
             }
         }
         // By partition and place, so that a refusal is known before those that follow from it.
-        for (at, verdict) in verdicts {
+        for (at, (verdict, cause)) in verdicts {
+            batches[at].remember(verdict, &cause);
             took_some |= self.apply(at, verdict, batches);
         }
         took_some
@@ -329,8 +350,9 @@ impl Producer {
         match verdict {
             Verdict::Acked { base } => {
                 batch.state = State::Settled;
-                self.recorder.send_ended(batch.op, SendOutcome::Acked { base });
-                self.board.lock().expect("no holder of this lock panics").acked(&batch.key, &batch.values);
+                self.recorder.send_ended(batch.op, SendOutcome::Acked(base.map(Offset::new)));
+                let mut board = self.board.lock().expect("no holder of this lock panics");
+                board.acked(&batch.key, base, &batch.values);
                 return true;
             }
             Verdict::Sequence if waits => {}
@@ -341,42 +363,56 @@ impl Producer {
                 }
                 batch.state = State::GivenUp;
             }
-            Verdict::Again { is_uncertain } => {
-                batch.is_uncertain |= is_uncertain;
-                // Its sequence number will never fit now.
-                if is_cut_off && self.options.is_idempotent {
-                    batch.state = State::GivenUp;
-                }
-            }
-            Verdict::Never { is_uncertain } => {
-                batch.is_uncertain |= is_uncertain;
-                batch.state = State::GivenUp;
-            }
+            // Once cut off, its sequence number will never fit.
+            Verdict::Again { .. } if !(is_cut_off && self.options.is_idempotent) => {}
+            Verdict::Again { .. } | Verdict::Never { .. } => batch.state = State::GivenUp,
         }
         false
     }
 
-    fn read(&mut self, response: &ProduceResponse, key: &Key) -> Verdict {
+    fn read(&mut self, response: &ProduceResponse, key: &Key) -> (Verdict, Cause) {
         let id = self.client.topic_id(&key.0);
         let is_it =
             |name: &str, answered: WireUuid| name == key.0 || (name.is_empty() && Some(answered) == id);
         let found = response.responses.iter().filter(|one| is_it(one.name.0.as_str(), one.topic_id));
         let Some(answer) = found.flat_map(|one| &one.partition_responses).find(|one| one.index == key.1)
         else {
-            self.recorder.noted(&format!("a produce response says nothing of {}-{}", key.0, key.1));
-            return Verdict::Again { is_uncertain: true };
+            let wrong = format!("a produce response says nothing of {}-{}", key.0, key.1);
+            self.recorder.noted(&wrong);
+            return (Verdict::Again { is_uncertain: true }, Cause::NoAnswer(wrong));
         };
-        let verdict = judge(ErrorCode::from_code(answer.error_code), answer.base_offset);
+        let code = ErrorCode::from_code(answer.error_code);
+        let verdict = judge(code, answer.base_offset);
+        if code != ErrorCode::None {
+            self.recorder.refused(code);
+        }
         if !matches!(verdict, Verdict::Acked { .. }) {
             self.client.distrust();
             let hint = &answer.current_leader;
             self.client.note_leader(key, hint.leader_id.0, hint.leader_epoch);
         }
-        verdict
+        (verdict, Cause::Answer(code))
+    }
+}
+
+impl Batch {
+    /// Takes note of what an attempt leaves behind when it was not the last.
+    fn remember(&mut self, verdict: Verdict, cause: &Cause) {
+        let is_uncertain = matches!(verdict, Verdict::Again { is_uncertain } | Verdict::Never { is_uncertain } if is_uncertain);
+        match cause {
+            Cause::Answer(code) if is_uncertain => self.doubt = Some(code.to_string()),
+            Cause::Answer(code) => self.refusal = Some(*code),
+            Cause::NoAnswer(why) if is_uncertain => self.doubt = Some(why.clone()),
+            Cause::NoAnswer(_) => {}
+        }
     }
 }
 
 impl Identity {
+    fn sending(&self) -> Sending {
+        Sending::Idempotent(self.id, self.epoch)
+    }
+
     /// The tag of the next batch of `count` records.
     fn take(&mut self, key: &Key, count: u64) -> ProducerTag {
         let next = self.next_sequence.entry(key.clone()).or_insert(0);

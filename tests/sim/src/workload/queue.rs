@@ -25,6 +25,9 @@ use crate::workload::record::{Recorder, SharedHistory};
 
 /// How long a poll of the final reading waits for records.
 const FINAL_WAIT_MS: i32 = 100;
+/// How long the final reading waits for records that were seen before, once it is at the end that
+/// leaders tell: a new leader learns from its followers what is committed, and tells of less before.
+const FINAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tells every client to end after what it is doing.
 #[derive(Clone, Debug, Default)]
@@ -228,6 +231,7 @@ impl Workload {
     pub async fn final_phase(&self, bound: Duration) -> FinalReading {
         let deadline = Instant::now() + bound;
         let (client, recorder) = self.client("final");
+        recorder.final_phase();
         let mut reader = Consumer::new(client, recorder, self.board.clone());
         let keys = self.lock().partitions();
         let mut ends: BTreeMap<Key, i64> = BTreeMap::new();
@@ -246,10 +250,17 @@ impl Workload {
         let is_read = |reader: &Consumer, key: &Key| {
             ends.get(key).is_some_and(|end| reader.position(key).is_some_and(|at| at >= *end))
         };
+        let is_all_read = |reader: &Consumer, board: &Board| {
+            keys.iter().all(|key| reader.position(key).is_some_and(|at| at >= board.end(key)))
+        };
+        let mut patience = deadline;
         while Instant::now() < deadline {
             reader.poll(FINAL_WAIT_MS).await;
             if keys.iter().all(|key| is_read(&reader, key)) && self.lock().unseen() == 0 {
-                break;
+                patience = patience.min(Instant::now() + FINAL_PATIENCE);
+                if is_all_read(&reader, &self.lock()) || Instant::now() >= patience {
+                    break;
+                }
             }
         }
         let unread = keys.iter().filter(|key| !is_read(&reader, key));

@@ -1,33 +1,30 @@
 //! What clients note: the only door between them and the history that the judge reads.
+//!
+//! A [`Recorder`] is one client's pen: what clients say in the words of the wire (a name and
+//! a number, -1 for none) becomes the judge's words here, and nowhere else. The [`Ledger`]
+//! holds the history and, beside it, what the run itself asks for while it grows: who was
+//! promised what, and which acknowledgements came. It judges nothing.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use model::{ErrorCode, Millis, Timestamp};
+use judge::history::{
+    Assign, Batch, History, Kind, Mode, OpId, Place, Poll, ProcessId, Producer, Run, SendOutcome, Session,
+};
+use model::{
+    ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName,
+    TopicPartition,
+};
 use net::Clock;
 
 use crate::workload::client::Key;
 use crate::workload::queue::TopicPlan;
 
-/// The history, shared by all clients.
-pub type SharedHistory = Arc<Mutex<History>>;
+/// Everything noted in one run, shared by all clients.
+pub type SharedHistory = Arc<Mutex<Ledger>>;
 
-/// An operation that began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpId(usize);
-
-/// How a send ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendOutcome {
-    /// Acknowledged, at this offset if it was told.
-    Acked {
-        /// Of the first record.
-        base: Option<i64>,
-    },
-    /// Nothing was appended, for certain.
-    Refused,
-    /// Either.
-    Unknown,
-}
+/// The outcome of an administrator's operation that was done; all others are told otherwise.
+pub const DONE: &str = "done";
 
 /// How an administrator's operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,93 +39,86 @@ pub enum AdminOutcome {
     Unknown,
 }
 
-/// What one poll saw of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The partition.
-    pub key: Key,
-    /// The offset that was asked for.
-    pub from: i64,
-    /// What the leader said its high watermark is.
-    pub high_watermark: i64,
-    /// Offsets and values.
-    pub records: Vec<(i64, u64)>,
+/// How a producer sends, with what its session is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// With `enable.idempotence`.
+    Idempotent(ProducerId, ProducerEpoch),
+    /// Without, one batch of a partition under way at a time.
+    OneInFlight,
+    /// Without, several.
+    ManyInFlight,
 }
 
-/// What happened, in order.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// When, who, what.
-    pub events: Vec<(Millis, String, Event)>,
+/// The history, and what is asked of it before it is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// What clients did and saw.
+    pub history: History,
+    acked: Vec<(Key, i64)>,
+    plans: BTreeMap<String, TopicPlan>,
+    refused: BTreeMap<ErrorCode, u64>,
+    sessions: BTreeMap<(ProducerId, ProducerEpoch), Session>,
 }
 
-impl History {
-    /// What was acknowledged by the events from number `from` on: the partition, and the offset of the
-    /// batch's last record. Acknowledgements that did not tell an offset are left out.
+impl Ledger {
+    /// What was acknowledged since there were `from` acknowledgements: the partition, and the offset of
+    /// the batch's last record. Acknowledgements that did not tell an offset are left out.
     pub fn acked_since(&self, from: usize) -> impl Iterator<Item = (&Key, i64)> {
-        self.events.iter().skip(from).filter_map(|(_, _, event)| {
-            let Event::SendEnded(op, SendOutcome::Acked { base: Some(base) }) = event else { return None };
-            let (key, values) = self.send(*op)?;
-            Some((key, base + i64::try_from(values.len()).ok()? - 1))
-        })
+        self.acked.iter().skip(from).map(|(key, last)| (key, *last))
     }
 
-    /// Where the send that `op` names went, and its values.
-    pub fn send(&self, op: OpId) -> Option<(&Key, &[u64])> {
-        match self.events.get(op.0) {
-            Some((_, _, Event::SendBegan { key, values, .. })) => Some((key, values)),
-            _ => None,
+    /// How many acknowledgements told an offset so far.
+    pub fn acked(&self) -> usize {
+        self.acked.len()
+    }
+
+    /// What each topic that was created promises.
+    pub fn plans(&self) -> &BTreeMap<String, TopicPlan> {
+        &self.plans
+    }
+
+    /// The errors that clients were answered with, and how often.
+    pub fn refused(&self) -> &BTreeMap<ErrorCode, u64> {
+        &self.refused
+    }
+
+    fn session(&mut self, id: ProducerId, epoch: ProducerEpoch) -> Session {
+        let next = Session(u32::try_from(self.sessions.len()).expect("a run has a few sessions"));
+        *self.sessions.entry((id, epoch)).or_insert(next)
+    }
+
+    /// Notes an acknowledgement for those who look for new ones.
+    fn hear_acked(&mut self, op: OpId) {
+        for batch in self.history.op(op).batches() {
+            if let Some(base) = batch.base() {
+                let TopicPartition { topic, partition } = &batch.partition;
+                let last = base.get().saturating_add(batch.values.len() as i64 - 1);
+                self.acked.push(((topic.to_string(), partition.get()), last));
+            }
         }
     }
 }
 
-/// One thing that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A batch is to be sent.
-    SendBegan { key: Key, values: Vec<u64>, is_idempotent: bool },
-    /// It is put on a connection, once more.
-    SendAttempted(OpId),
-    /// It is settled.
-    SendEnded(OpId, SendOutcome),
-    /// A consumer has a new assignment; `None` is the log's beginning.
-    Assigned(Vec<(Key, Option<i64>)>),
-    /// Fetches are sent.
-    PollBegan,
-    /// They were answered.
-    PollEnded(OpId, Vec<Seen>),
-    /// `OFFSET_OUT_OF_RANGE`, and a reset to the beginning.
-    Reset { key: Key, at: i64, log_start: i64, high_watermark: i64 },
-    /// A leader's log ends before what was read of it.
-    Truncated { key: Key, at: i64, end: i64 },
-    /// A leader said which offset a time has.
-    Listed { key: Key, timestamp: i64, offset: i64 },
-    /// What was read is not what anyone wrote there.
-    Corrupt { key: Key, at: i64, reason: String },
-    /// A topic exists with these promises.
-    Topic { name: String, plan: TopicPlan },
-    /// It will be deleted.
-    Doomed(String),
-    /// An administrator's operation.
-    AdminBegan(String),
-    /// Its end.
-    AdminEnded(OpId, AdminOutcome),
-    /// Something worth knowing when a run failed.
-    Noted(String),
+/// A partition in the judge's words.
+pub fn partition(key: &Key) -> TopicPartition {
+    let topic = TopicName::new(&key.0).expect("the workload's names follow Kafka's rules");
+    TopicPartition { topic, partition: PartitionIndex::new(key.1) }
 }
 
 /// One client's pen.
 #[derive(Clone)]
 pub struct Recorder {
-    process: String,
+    process: ProcessId,
     clock: Arc<dyn Clock>,
-    history: SharedHistory,
+    ledger: SharedHistory,
 }
 
 impl Recorder {
     /// For the client of that name.
-    pub fn new(process: &str, clock: Arc<dyn Clock>, history: SharedHistory) -> Self {
-        Self { process: process.to_owned(), clock, history }
+    pub fn new(process: &str, clock: Arc<dyn Clock>, ledger: SharedHistory) -> Self {
+        let process = ledger.lock().expect("no holder of this lock panics").history.process(process);
+        Self { process, clock, ledger }
     }
 
     /// The wall's time.
@@ -136,85 +126,132 @@ impl Recorder {
         self.clock.wall()
     }
 
-    fn push(&self, event: Event) -> OpId {
-        let mut history = self.history.lock().expect("no holder of this lock panics");
-        history.events.push((self.clock.now(), self.process.clone(), event));
-        OpId(history.events.len() - 1)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("no holder of this lock panics")
     }
 
-    /// A batch is to be sent.
-    pub fn send_began(&self, key: &Key, values: &[u64], is_idempotent: bool) -> OpId {
-        self.push(Event::SendBegan { key: key.clone(), values: values.to_vec(), is_idempotent })
+    fn invoke(&self, kind: Kind) -> OpId {
+        self.ledger().history.invoke(self.process, self.clock.now(), kind)
+    }
+
+    fn note(&self, kind: Kind) {
+        self.ledger().history.note(self.process, self.clock.now(), kind);
+    }
+
+    /// A batch is to be sent, at `acks=all`.
+    pub fn send_began(&self, key: &Key, values: &[u64], sending: Sending) -> OpId {
+        let producer = match sending {
+            Sending::Idempotent(id, epoch) => Producer::Idempotent(self.ledger().session(id, epoch)),
+            Sending::OneInFlight => Producer::OneInFlight,
+            Sending::ManyInFlight => Producer::ManyInFlight,
+        };
+        self.invoke(Kind::Send(Batch::new(partition(key), values.to_vec(), producer)))
     }
 
     /// It is put on a connection, once more.
     pub fn send_attempted(&self, op: OpId) {
-        self.push(Event::SendAttempted(op));
+        self.ledger().history.attempted(op);
     }
 
     /// It is settled.
     pub fn send_ended(&self, op: OpId, outcome: SendOutcome) {
-        self.push(Event::SendEnded(op, outcome));
+        let mut ledger = self.ledger();
+        ledger.history.end_send(op, self.clock.now(), outcome);
+        ledger.hear_acked(op);
     }
 
-    /// A new assignment.
+    /// A new assignment; `None` is the log's beginning.
     pub fn assigned(&self, positions: &[(Key, Option<i64>)]) {
-        self.push(Event::Assigned(positions.to_vec()));
+        let place = |(key, at): &(Key, Option<i64>)| (partition(key), at.map(Offset::new));
+        let positions = positions.iter().map(place).collect();
+        self.note(Kind::Assign(Assign { positions, mode: Mode::Assign }));
     }
 
     /// Fetches are sent.
     pub fn poll_began(&self) -> OpId {
-        self.push(Event::PollBegan)
+        self.invoke(Kind::Poll(Poll::default()))
     }
 
     /// They were answered.
-    pub fn poll_ended(&self, op: OpId, seen: Vec<Seen>) {
-        self.push(Event::PollEnded(op, seen));
+    pub fn poll_ended(&self, op: OpId, seen: Vec<Run>) {
+        self.ledger().history.end_poll(op, self.clock.now(), seen);
     }
 
-    /// `OFFSET_OUT_OF_RANGE`, and a reset to the beginning.
-    pub fn reset(&self, key: &Key, at: i64, log_start: i64, high_watermark: i64) {
-        self.push(Event::Reset { key: key.clone(), at, log_start, high_watermark });
+    /// `OFFSET_OUT_OF_RANGE`, and a reset to the beginning. Of both offsets -1 is what was not told.
+    pub fn reset(&self, key: &Key, at: i64, log_start: i64, high_watermark: i64, epoch: Option<LeaderEpoch>) {
+        self.note(Kind::Reset {
+            partition: partition(key),
+            position: Offset::new(at),
+            log_start: Offset::from_wire(log_start),
+            high_watermark: Offset::from_wire(high_watermark),
+            epoch,
+        });
     }
 
     /// A leader's log ends before what was read of it.
-    pub fn truncated(&self, key: &Key, at: i64, end: i64) {
-        self.push(Event::Truncated { key: key.clone(), at, end });
+    pub fn truncated(&self, key: &Key, at: i64, end: i64, epoch: Option<LeaderEpoch>) {
+        let (position, end) = (Offset::new(at), Offset::new(end));
+        self.note(Kind::Truncated { partition: partition(key), position, end, epoch });
     }
 
-    /// A leader said which offset a time has.
-    pub fn listed(&self, key: &Key, timestamp: i64, offset: i64) {
-        self.push(Event::Listed { key: key.clone(), timestamp, offset });
+    /// A leader is asked which offset a place of its log has.
+    pub fn list_began(&self, key: &Key, place: Place, epoch: Option<LeaderEpoch>) -> OpId {
+        self.invoke(Kind::List { partition: partition(key), place, epoch, offset: None })
+    }
+
+    /// It said so; -1 says that there is no such place, which is no answer.
+    pub fn list_ended(&self, op: OpId, offset: i64) {
+        if let Some(offset) = Offset::from_wire(offset) {
+            self.ledger().history.end_list(op, self.clock.now(), offset);
+        }
     }
 
     /// What was read is not what anyone wrote there.
     pub fn corrupt(&self, key: &Key, at: i64, reason: &str) {
-        self.push(Event::Corrupt { key: key.clone(), at, reason: reason.to_owned() });
+        let (position, reason) = (Offset::new(at), reason.to_owned());
+        self.note(Kind::Corrupt { partition: partition(key), position, reason });
     }
 
     /// A topic exists with these promises.
     pub fn topic(&self, name: &str, plan: &TopicPlan) {
-        self.push(Event::Topic { name: name.to_owned(), plan: plan.clone() });
+        self.ledger().plans.insert(name.to_owned(), plan.clone());
     }
 
     /// It will be deleted.
     pub fn doomed(&self, name: &str) {
-        self.push(Event::Doomed(name.to_owned()));
+        let topic = TopicName::new(name).expect("the workload's names follow Kafka's rules");
+        self.note(Kind::Delete { topic });
     }
 
     /// An administrator's operation.
     pub fn admin_began(&self, told: &str) -> OpId {
-        self.push(Event::AdminBegan(told.to_owned()))
+        self.invoke(Kind::Admin { what: told.to_owned(), outcome: String::new() })
     }
 
     /// Its end.
     pub fn admin_ended(&self, op: OpId, outcome: AdminOutcome) {
-        self.push(Event::AdminEnded(op, outcome));
+        let told = match outcome {
+            AdminOutcome::Done => DONE.to_owned(),
+            AdminOutcome::Refused(code) => format!("refused: {code}"),
+            AdminOutcome::NotSent => "not sent".to_owned(),
+            AdminOutcome::Unknown => "unknown".to_owned(),
+        };
+        self.ledger().history.end_admin(op, self.clock.now(), &told);
+    }
+
+    /// A node answered with an error.
+    pub fn refused(&self, code: ErrorCode) {
+        *self.ledger().refused.entry(code).or_insert(0) += 1;
+    }
+
+    /// All other clients have ended and every fault is healed.
+    pub fn final_phase(&self) {
+        self.note(Kind::FinalPhase);
     }
 
     /// Something worth knowing when a run failed.
     pub fn noted(&self, what: &str) {
-        self.push(Event::Noted(what.to_owned()));
+        self.note(Kind::Note(what.to_owned()));
     }
 }
 
@@ -222,26 +259,53 @@ impl Recorder {
 mod tests {
     use std::sync::Arc;
 
-    use model::Timestamp;
+    use judge::history::{OpId, Producer, SendOutcome};
+    use model::{Offset, ProducerEpoch, ProducerId, Timestamp};
     use net::VirtualClock;
 
-    use super::{Recorder, SendOutcome, SharedHistory};
+    use super::{Recorder, Sending, SharedHistory};
+
+    fn recorder(ledger: &SharedHistory) -> Recorder {
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp::new(0)));
+        Recorder::new("c1", clock, ledger.clone())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn acknowledgements_are_told_from_a_place_on_with_the_offset_of_their_last_record() {
-        let history = SharedHistory::default();
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp::new(0)));
-        let recorder = Recorder::new("c1", clock, history.clone());
+        let ledger = SharedHistory::default();
+        let recorder = recorder(&ledger);
         let key = ("t".to_owned(), 3);
-        let ops: Vec<_> = [1, 2, 3, 4].map(|count| recorder.send_began(&key, &vec![9; count], true)).into();
-        recorder.send_ended(ops[0], SendOutcome::Acked { base: Some(10) });
-        let from = history.lock().expect("nobody panicked").events.len();
-        recorder.send_ended(ops[1], SendOutcome::Unknown);
-        recorder.send_ended(ops[2], SendOutcome::Acked { base: Some(20) });
-        recorder.send_ended(ops[3], SendOutcome::Acked { base: None });
-        let history = history.lock().expect("nobody panicked");
-        let told = |from| history.acked_since(from).map(|(key, last)| (key.1, last)).collect::<Vec<_>>();
+        let ops = [1, 2, 3, 4].map(|count| {
+            let values: Vec<u64> = (0..count).collect();
+            recorder.send_began(&key, &values, Sending::OneInFlight)
+        });
+        let acked = |base: Option<i64>| SendOutcome::Acked(base.map(Offset::new));
+        recorder.send_ended(ops[0], acked(Some(10)));
+        let from = ledger.lock().expect("nobody panicked").acked();
+        recorder.send_ended(ops[1], SendOutcome::Unknown("no answer".to_owned()));
+        recorder.send_ended(ops[2], acked(Some(20)));
+        recorder.send_ended(ops[3], acked(None));
+        let ledger = ledger.lock().expect("nobody panicked");
+        let told = |from| ledger.acked_since(from).map(|(key, last)| (key.1, last)).collect::<Vec<_>>();
         assert_eq!(told(0), [(3, 10), (3, 22)]);
         assert_eq!(told(from), [(3, 22)]);
+        assert_eq!(ledger.acked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_one_producer_id_in_one_epoch() {
+        let ledger = SharedHistory::default();
+        let recorder = recorder(&ledger);
+        let send = |value, id, epoch| {
+            let sending = Sending::Idempotent(ProducerId::new(id), ProducerEpoch::new(epoch));
+            recorder.send_began(&("t".to_owned(), 0), &[value], sending)
+        };
+        let ops = [send(1, 7, 0), send(2, 7, 1), send(3, 8, 0), send(4, 7, 0)];
+        let ledger = ledger.lock().expect("nobody panicked");
+        let session = |op: OpId| ledger.history.op(op).batches().map(|batch| batch.producer).next();
+        let [one, two, three, again] = ops.map(session);
+        assert!(matches!(one, Some(Producer::Idempotent(_))));
+        assert_eq!(one, again);
+        assert!(one != two && one != three && two != three);
     }
 }

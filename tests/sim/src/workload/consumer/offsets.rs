@@ -3,18 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use model::ErrorCode;
+use judge::history::{OpId, Place};
+use model::{ErrorCode, LeaderEpoch};
 use wire::api::ApiKey;
 use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use wire::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest, ResponseKind, topic};
 
-use crate::workload::client::{Key, begin, finish};
+use crate::workload::client::{Key, NO_EPOCH, begin, finish};
 use crate::workload::consumer::{Consumer, Position};
 
 /// ListOffsets' names for the end and the beginning of a log.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+/// The first version of ListOffsets that names the leader epoch that the client knows (KIP-320).
+const LIST_EPOCH_FROM: i16 = 4;
+/// The first version of OffsetForLeaderEpoch that does.
+const VALIDATE_EPOCH_FROM: i16 = 2;
 /// The oldest version that can answer with one offset and not a list of them.
 const LIST_OFFSETS_FROM: i16 = 1;
 
@@ -23,7 +28,6 @@ impl Consumer {
     pub(super) async fn settle_positions(&mut self) {
         let unset: Vec<Key> = self.keys(|position| position.next.is_none());
         for (key, start) in self.list_offsets(&unset, EARLIEST).await {
-            self.recorder.listed(&key, EARLIEST, start);
             self.positions.insert(key, Position::at(start));
         }
         let moved = self.positions.iter().filter(|(key, position)| {
@@ -58,9 +62,7 @@ impl Consumer {
             1 => LATEST,
             _ => now - self.client.rng.i64(0..=30_000),
         };
-        for (key, offset) in self.list_offsets(&[key], at).await {
-            self.recorder.listed(&key, at, offset);
-        }
+        self.list_offsets(&[key], at).await;
     }
 
     /// Asks each partition's leader for the offset at `timestamp`; partitions that failed are left out.
@@ -82,13 +84,15 @@ impl Consumer {
     async fn list_at(&mut self, node: i32, keys: &[&Key], timestamp: i64, found: &mut BTreeMap<Key, i64>) {
         let Ok(link) = self.client.link_to(node).await else { return };
         let Some(version) = link.version(ApiKey::ListOffsets, LIST_OFFSETS_FROM, i16::MAX) else { return };
+        let mut asked: BTreeMap<Key, OpId> = BTreeMap::new();
         let mut topics: Vec<ListOffsetsTopic> = Vec::new();
         for key in keys {
-            let epoch = self.client.leader(key).map_or(-1, |leader| leader.epoch);
+            let epoch = self.client.epoch(key, version, LIST_EPOCH_FROM);
+            asked.insert((*key).clone(), self.recorder.list_began(key, place(timestamp), epoch));
             let data = ListOffsetsPartition::default()
                 .with_partition_index(key.1)
                 .with_timestamp(timestamp)
-                .with_current_leader_epoch(epoch);
+                .with_current_leader_epoch(epoch.unwrap_or(NO_EPOCH).get());
             match topics.iter_mut().find(|known| known.name.0.as_str() == key.0) {
                 Some(known) => known.partitions.push(data),
                 None => topics
@@ -100,10 +104,15 @@ impl Consumer {
         let Ok(ResponseKind::ListOffsets(response)) = answer else { return self.client.distrust() };
         for answered in &response.topics {
             for data in &answered.partitions {
-                if data.error_code == 0 {
-                    found.insert((answered.name.0.to_string(), data.partition_index), data.offset);
-                } else {
+                if data.error_code != 0 {
+                    self.recorder.refused(ErrorCode::from_code(data.error_code));
                     self.client.distrust();
+                    continue;
+                }
+                let key = (answered.name.0.to_string(), data.partition_index);
+                if let Some(op) = asked.remove(&key) {
+                    self.recorder.list_ended(op, data.offset);
+                    found.insert(key, data.offset);
                 }
             }
         }
@@ -121,9 +130,10 @@ impl Consumer {
         }
         let Ok(link) = self.client.link_to(leader.node).await else { return };
         let Some(version) = link.any_version(ApiKey::OffsetForLeaderEpoch) else { return };
+        let named = LeaderEpoch::from_wire(leader.epoch).filter(|_| version >= VALIDATE_EPOCH_FROM);
         let data = OffsetForLeaderPartition::default()
             .with_partition(key.1)
-            .with_current_leader_epoch(leader.epoch)
+            .with_current_leader_epoch(named.unwrap_or(NO_EPOCH).get())
             .with_leader_epoch(position.read_epoch);
         let data = OffsetForLeaderTopic::default().with_topic(topic(&key.0)).with_partitions(vec![data]);
         let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1));
@@ -136,7 +146,7 @@ impl Consumer {
         };
         let next = position.next.unwrap_or_default();
         if found.end_offset >= 0 && found.end_offset < next {
-            self.recorder.truncated(key, next, found.end_offset);
+            self.recorder.truncated(key, next, found.end_offset, named);
             self.positions.insert(key.clone(), Position::at(found.end_offset));
         }
         self.mark_validated(key, leader.epoch);
@@ -146,5 +156,14 @@ impl Consumer {
         if let Some(position) = self.positions.get_mut(key) {
             position.validated = epoch;
         }
+    }
+}
+
+/// What is asked for, in the judge's words.
+fn place(timestamp: i64) -> Place {
+    match timestamp {
+        EARLIEST => Place::Earliest,
+        LATEST => Place::Latest,
+        _ => Place::Time,
     }
 }
