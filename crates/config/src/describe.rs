@@ -113,7 +113,8 @@ fn plain_entry(key: &'static Key, overrides: &Overrides, dynamic: Source) -> Con
 }
 
 fn synonyms(broker: &Layers<'_>, names: &[&'static str]) -> Vec<Synonym> {
-    let places = broker.places(names).into_iter();
+    // As Kafka does: what stands in for the first key only shows behind a value of that key itself.
+    let places = broker.places(names).into_iter().skip_while(|(_, name, _)| names.first() != Some(name));
     let shown = places.map(|(source, name, text)| {
         let secret = table::find(Scope::Broker, name).is_some_and(Key::is_sensitive);
         Synonym { name, value: (!secret).then(|| text.to_owned()), source }

@@ -225,7 +225,7 @@ impl NodeConfig {
             replication,
             network,
             log: read_log(&reader),
-            file: properties.to_overrides(),
+            file: with_both_ids(properties.to_overrides(), node_id),
             warnings: warnings(properties),
         };
         let problems = reader.into_problems();
@@ -280,6 +280,14 @@ fn read_roles(reader: &mut Reader<'_>) -> Roles {
         (false, true) => Roles::Controller,
         _ => Roles::Both,
     }
+}
+
+/// The node's id has two keys, and what is described shows both whichever was set.
+fn with_both_ids(mut file: Overrides, node: NodeId) -> Overrides {
+    for key in ["broker.id", "node.id"] {
+        file.entry(key.to_owned()).or_insert_with(|| node.to_string());
+    }
+    file
 }
 
 fn read_node_id(reader: &mut Reader<'_>) -> NodeId {

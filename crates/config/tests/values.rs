@@ -257,7 +257,12 @@ fn a_described_broker_hides_secrets_and_tells_what_cannot_change() {
     let segment = entry(&entries, "log.segment.bytes");
     assert_eq!((segment.value.as_deref(), segment.read_only), (Some("2000000"), false));
     assert_eq!(entry(&entries, "log.retention.ms").value, None);
-    assert_eq!(entry(&entries, "log.retention.ms").synonyms[0].name, "log.retention.hours");
+    assert!(entry(&entries, "log.retention.ms").synonyms.is_empty());
+    let set = overrides("log.retention.ms=7");
+    let behind = describe::broker(&Layers { cluster: &set, ..Layers::of_file(&file) });
+    let behind = &entry(&behind, "log.retention.ms").synonyms;
+    let names: Vec<&str> = behind.iter().map(|synonym| synonym.name).collect();
+    assert_eq!(names, ["log.retention.ms", "log.retention.hours"], "a set value shows what stands behind it");
     let cluster = describe::cluster(&overrides("log.retention.ms=7"));
     assert_eq!((cluster.len(), cluster[0].source), (1, Source::DynamicDefaultBroker));
     assert_eq!(describe::group(&overrides("consumer.session.timeout.ms=50000"))[2].source, Source::Group);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::Overrides;
+use model::NodeId;
 
 /// The newest metadata.version this controller knows: 4.3-IV0.
 pub const METADATA_VERSION_MAX: i16 = 30;
@@ -33,6 +34,8 @@ pub struct Supported {
 /// Static configuration as far as decisions need it.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// This controller, by which messages name it.
+    pub node: NodeId,
     /// The cluster's id as text: as a request names it.
     pub cluster_id: String,
     /// `broker.session.timeout.ms`.
@@ -55,6 +58,7 @@ impl Default for Settings {
     /// Kafka's defaults.
     fn default() -> Self {
         Self {
+            node: NodeId::new(0),
             cluster_id: String::new(),
             session_timeout: Duration::from_millis(9_000),
             num_partitions: 1,

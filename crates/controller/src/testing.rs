@@ -39,7 +39,11 @@ pub fn cluster(spec: &str) -> TestCluster {
     let mut cluster = TestCluster {
         image: Image::default(),
         sessions: Sessions::new(Millis::new(NOW)),
-        settings: Settings { cluster_id: "cluster".to_owned(), ..Settings::default() },
+        settings: Settings {
+            node: NodeId::new(100),
+            cluster_id: "cluster".to_owned(),
+            ..Settings::default()
+        },
         now: Millis::new(NOW),
         next_offset: Offset::ZERO,
         seed: 7,

@@ -15,14 +15,36 @@ use crate::view::View;
 
 /// From this version on the response names no features: all or nothing.
 const ALL_OR_NOTHING_FROM: i16 = 2;
+/// The upgrade type that accepts a loss.
+const UNSAFE_DOWNGRADE: i8 = 3;
 
 /// Why a feature keeps its level.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Invalid update version {level} for feature {name}. {reason}")]
-pub struct UpdateFeatureError {
-    name: String,
-    level: i16,
-    reason: Reason,
+pub enum UpdateFeatureError {
+    /// It cannot have that level.
+    #[error("Invalid update version {level} for feature {name}. {reason}")]
+    Invalid {
+        /// Which feature.
+        name: String,
+        /// The level asked for.
+        level: i16,
+        /// Why not.
+        reason: Reason,
+    },
+    /// Records of the present level would be unreadable.
+    #[error("Unsupported metadata.version downgrade from {from} to {to}. {}", if *.is_unsafe {
+        "Unsafe metadata downgrade is not supported in this version."
+    } else {
+        "Refusing to perform the requested downgrade because it might delete metadata information."
+    })]
+    LosesMetadata {
+        /// The present level.
+        from: i16,
+        /// The level asked for.
+        to: i16,
+        /// Whether the loss was asked for.
+        is_unsafe: bool,
+    },
 }
 
 /// The reason within the message.
@@ -55,9 +77,9 @@ pub enum Reason {
     /// A downgrade to a higher level.
     #[error("Can't downgrade to a newer version.")]
     DowngradeUp,
-    /// Records of the present level would be unreadable.
-    #[error("Refusing to perform the requested downgrade because it might delete metadata information.")]
-    LosesMetadata,
+    /// No release has it, so nobody needs to be told to leave it off.
+    #[error("Feature {0} not found.")]
+    NotFound(String),
 }
 
 impl UpdateFeatureError {
@@ -87,7 +109,9 @@ pub fn decide(
         });
         response = response.with_results(results.collect());
     } else if let Some(error) = failed {
-        let refusal = Refusal::new(error.code(), error);
+        let message =
+            format!("The update failed for all features since the following feature had an error: {error}");
+        let refusal = Refusal::new(error.code(), message);
         response = response.with_error_code(refusal.code.code()).with_error_message(refusal.text());
     }
     if failed.is_some() || request.validate_only {
@@ -103,7 +127,7 @@ fn update(
     asked: &FeatureUpdateKey,
 ) -> Result<Option<MetadataRecord>, UpdateFeatureError> {
     let (name, level) = (asked.feature.to_string(), asked.max_version_level);
-    let refuse = |reason| UpdateFeatureError { name: name.clone(), level, reason };
+    let refuse = |reason| UpdateFeatureError::Invalid { name: name.clone(), level, reason };
     // Version 0 has a flag where later ones have a type: 1 upgrade, 2 safe, 3 unsafe downgrade.
     let upgrade_type = match (version, asked.allow_downgrade) {
         (0, true) => 2,
@@ -125,7 +149,8 @@ fn update(
         return Err(refuse(Reason::DowngradeUp));
     }
     if name == METADATA_VERSION && level < current {
-        return Err(refuse(Reason::LosesMetadata));
+        let is_unsafe = upgrade_type == UNSAFE_DOWNGRADE;
+        return Err(UpdateFeatureError::LosesMetadata { from: current, to: level, is_unsafe });
     }
     let record = FeatureLevelRecord { name: name.clone(), feature_level: level };
     Ok((level != current).then(|| record.into()))
@@ -134,7 +159,10 @@ fn update(
 /// Whether this controller and every registered node can run at that level.
 fn check_support(view: &View<'_>, name: &str, level: i16) -> Result<(), Reason> {
     let own = view.settings.features.get(name).copied();
-    supports("Local controller".to_owned(), own, level)?;
+    if own.is_none() && level == 0 {
+        return Err(Reason::NotFound(name.to_owned()));
+    }
+    supports(format!("Local controller {}", view.settings.node), own, level)?;
     let range = |features: &std::collections::BTreeMap<String, metadata::VersionRange>| {
         features.get(name).map(|range| Supported { min: range.min, max: range.max })
     };

@@ -144,6 +144,7 @@ pub(super) fn features() -> BTreeMap<String, (i16, i16)> {
 /// The configuration as far as decisions read it.
 pub(super) fn settings(config: &NodeConfig, cluster: &ClusterId) -> Settings {
     Settings {
+        node: config.node_id,
         cluster_id: cluster.to_string(),
         session_timeout: config.session.timeout,
         num_partitions: i32::try_from(config.topics.partitions).unwrap_or(i32::MAX),

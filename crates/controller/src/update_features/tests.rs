@@ -31,7 +31,10 @@ fn check(spec: &str, version: i16, asked: &str, outcome: &str) {
     let mut lines = vec![records];
     if response.error_code != 0 {
         let code = model::ErrorCode::from_code(response.error_code);
-        lines.push(format!("-> {code} {}", response.error_message.as_deref().unwrap_or_default()));
+        let message = response.error_message.as_deref().unwrap_or_default();
+        let cause = message
+            .strip_prefix("The update failed for all features since the following feature had an error: ");
+        lines.push(format!("-> {code} {}", cause.expect("Kafka's words for all or nothing")));
     }
     lines.extend(response.results.iter().map(|result| {
         format!("-> {} {}", result.feature.as_str(), model::ErrorCode::from_code(result.error_code))
@@ -52,7 +55,7 @@ fn a_node_that_cannot_is_named() {
         "",
         2,
         "metadata.version=31:upgrade",
-        "-> INVALID_UPDATE_VERSION Invalid update version 31 for feature metadata.version. Local controller only \
+        "-> INVALID_UPDATE_VERSION Invalid update version 31 for feature metadata.version. Local controller 100 only \
          supports versions 21-30",
     );
     check(
@@ -66,7 +69,7 @@ fn a_node_that_cannot_is_named() {
         "",
         2,
         "no.such=1:upgrade",
-        "-> INVALID_UPDATE_VERSION Invalid update version 1 for feature no.such. Local controller does not support \
+        "-> INVALID_UPDATE_VERSION Invalid update version 1 for feature no.such. Local controller 100 does not support \
          this feature.",
     );
 }
@@ -91,13 +94,26 @@ fn a_downgrade_must_be_meant_and_metadata_is_never_lost() {
         "",
         2,
         "metadata.version=29:unsafe",
-        "-> INVALID_UPDATE_VERSION Invalid update version 29 for feature metadata.version. Refusing to perform the \
-         requested downgrade because it might delete metadata information.",
+        "-> INVALID_UPDATE_VERSION Unsupported metadata.version downgrade from 30 to 29. Unsafe metadata downgrade is \
+         not supported in this version.",
     );
 }
 
 #[test]
 fn malformed_updates_are_refused() {
+    check(
+        "",
+        2,
+        "no.such=0:unsafe",
+        "-> INVALID_UPDATE_VERSION Invalid update version 0 for feature no.such. Feature no.such not found.",
+    );
+    check(
+        "",
+        2,
+        "metadata.version=29:safe",
+        "-> INVALID_UPDATE_VERSION Unsupported metadata.version downgrade from 30 to 29. Refusing to perform the \
+         requested downgrade because it might delete metadata information.",
+    );
     check(
         "",
         2,
