@@ -176,7 +176,8 @@ mod tests {
     use super::{Assignment, Replica, Transition};
     use crate::leader::LeaderOptions;
 
-    const OPTIONS: LeaderOptions = LeaderOptions { lag_max: Duration::from_secs(30), min_isr: 1 };
+    const OPTIONS: LeaderOptions =
+        LeaderOptions { lag_max: Duration::from_secs(30), min_isr: 1, waits_for_sync: false };
 
     fn assignment(leader: i32, leader_epoch: i32, partition_epoch: i32) -> Assignment {
         let nodes = || [1, 2, 3].map(NodeId::new).to_vec();

@@ -25,6 +25,8 @@ pub struct LeaderOptions {
     pub lag_max: Duration,
     /// `min.insync.replicas`: fewer, and nothing is acknowledged to `acks=all`.
     pub min_isr: usize,
+    /// `flush.messages=1`: the leader's own copy counts once it is synced.
+    pub waits_for_sync: bool,
 }
 
 /// What happened.
@@ -33,6 +35,11 @@ pub enum Input {
     /// The local log grew to `end`.
     Appended {
         /// The log's new end.
+        end: Offset,
+    },
+    /// Everything in the local log below `end` survives a power cut.
+    Synced {
+        /// The end of what was synced.
         end: Offset,
     },
     /// A follower asked for what comes at `at`, and so has everything below.
@@ -163,6 +170,7 @@ pub struct Leader {
     partition_epoch: PartitionEpoch,
     epoch_start: Offset,
     log_end: Offset,
+    synced_end: Offset,
     high_watermark: Offset,
     isr: BTreeSet<NodeId>,
     pending: Option<Pending>,
@@ -187,6 +195,7 @@ impl Leader {
             partition_epoch: assignment.partition_epoch,
             epoch_start: log_end,
             log_end,
+            synced_end: high_watermark,
             high_watermark,
             isr: BTreeSet::new(),
             pending: None,
@@ -201,6 +210,7 @@ impl Leader {
     pub fn step(&mut self, now: Millis, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Appended { end } => self.log_end = end,
+            Input::Synced { end } => self.synced_end = end.min(self.log_end),
             Input::FollowerFetched { from, broker_epoch, at, eligible } => {
                 self.note_fetch(now, from, broker_epoch, at, eligible);
                 self.propose_growth(from, effects);
@@ -306,11 +316,16 @@ impl Leader {
             .iter()
             .filter(|&(node, progress)| self.watermark_waits_for(*node, progress, now))
             .map(|(_, progress)| progress.end.unwrap_or(self.high_watermark))
-            .fold(self.log_end, Offset::min);
+            .fold(self.own_end(), Offset::min);
         if held_by_all > self.high_watermark {
             self.high_watermark = held_by_all;
             effects.push(Effect::HighWatermark(held_by_all));
         }
+    }
+
+    /// The end of the local copy, as far as it counts.
+    fn own_end(&self) -> Offset {
+        if self.options.waits_for_sync { self.synced_end } else { self.log_end }
     }
 
     /// The members of either the committed or the proposed set; and who is about to join, or

@@ -21,11 +21,11 @@ pub async fn sync_to(plane: &Plane, partition: &Arc<Partition>, end: Offset) -> 
             Syncing::Done => return Ok(()),
             Syncing::Wait => waiter.progress().await,
             Syncing::Begin(unsynced) => {
-                let owner = partition.clone();
+                let (owner, clock) = (partition.clone(), plane.options.clock.clone());
                 // The outcome is noted even when nobody waits for it any more.
                 let work = move || {
                     let synced = unsynced.sync();
-                    let ended = owner.lock().end_sync(synced);
+                    let ended = owner.lock().end_sync(clock.now(), synced);
                     owner.waiters.wake();
                     ended
                 };

@@ -1,11 +1,13 @@
 //! Fetch: long polls of consumers and followers.
 //!
 //! A request is looked at once; when it has too little to give it waits for progress
-//! of any of its partitions and is looked at again, until its time is over. Every
-//! request says all it wants (no sessions): an idle partition costs one look.
+//! of any of its partitions and is looked at again, until its time is over. Within a
+//! session ([`Sessions`]) a partition at whose end the reader stands costs a comparison
+//! of two numbers, and nothing on the wire.
 
 mod encode;
 mod plan;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +18,9 @@ use tokio::time::Instant;
 use wire::messages::FetchRequest;
 
 use crate::data::fetch::encode::{Head, PartitionOut, TopicOut, encode};
-use crate::data::fetch::plan::{Plan, Want};
+use crate::data::fetch::plan::{Membership, Plan, TopicWanted, Want, find_topic};
+pub use crate::data::fetch::sessions::Sessions;
+use crate::data::fetch::sessions::Told;
 use crate::data::hints;
 use crate::data::partition::{ReadAt, ReadOut, Refused};
 use crate::data::plane::Plane;
@@ -34,27 +38,25 @@ pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: FetchRe
     let picture = plane.options.published.get();
     plane.catch_up(&picture).await;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
-    let session = request.session_id;
-    let plan = Plan::new(plane.clone(), &picture.image, asker, request);
-    if session != 0 {
-        // We open none, so it is another node's, or from before a restart.
-        return Answer::Now(plan.refuse(ErrorCode::FetchSessionIdNotFound));
-    }
+    let version = asker.version;
+    let mut plan = match Plan::new(plane.clone(), &picture.image, asker, request) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let head = Head { version, error, session: 0, read_committed: false };
+            return Answer::Now(Reply::Body(encode(&head, Vec::new(), std::iter::empty())));
+        }
+    };
     let looked = plan.look(true);
-    if looked.is_enough || wait.is_zero() || plan.wants.is_empty() {
+    if looked.is_enough || wait.is_zero() || plan.contents.wants.is_empty() {
         return Answer::Now(plan.reply(looked));
     }
     let deadline = Instant::now() + wait;
     Answer::Later(Box::pin(async move { poll(plan, deadline).await }))
 }
 
-async fn poll(plan: Plan, deadline: Instant) -> Reply {
+async fn poll(mut plan: Plan, deadline: Instant) -> Reply {
     loop {
-        // A new waiter each time: what is left of the last one's registrations is dead then.
-        let waiter = Waiter::new();
-        for partition in plan.wants.iter().filter_map(|want| want.partition.as_ref().ok()) {
-            partition.waiters.register(&waiter);
-        }
+        let waiter = plan.register();
         let looked = plan.look(false);
         if looked.is_enough {
             return plan.reply(looked);
@@ -62,62 +64,131 @@ async fn poll(plan: Plan, deadline: Instant) -> Reply {
         // Open files are not held while nothing happens.
         drop(looked);
         if tokio::time::timeout_at(deadline, waiter.progress()).await.is_err() {
-            return plan.reply(plan.look(false));
+            let looked = plan.look(false);
+            return plan.reply(looked);
         }
     }
 }
 
 /// What a look found.
 struct Looked {
-    partitions: Vec<PartitionOut>,
+    /// The places of the partitions there is something to tell of, and what.
+    partitions: Vec<(usize, PartitionOut)>,
     /// There is reason to answer now.
     is_enough: bool,
 }
 
+/// What was found of one partition.
+struct Seen {
+    out: PartitionOut,
+    /// The version of the partition that has nothing more for this reader.
+    at_end: Option<u64>,
+}
+
 impl Plan {
-    /// Looks at every partition. A follower's position counts at the `first` look.
-    fn look(&self, first: bool) -> Looked {
-        let mut looked = Looked { partitions: Vec::with_capacity(self.wants.len()), is_enough: false };
+    /// Has the request woken by any progress of its partitions.
+    fn register(&mut self) -> Arc<Waiter> {
+        if self.session != Membership::None {
+            let waiter = self.contents.waiter.clone();
+            self.contents.wants.iter_mut().for_each(|want| want.subscribe(&waiter));
+            return waiter;
+        }
+        // A new waiter each time: what is left of the last one's registrations is dead then.
+        let waiter = Waiter::new();
+        for partition in self.contents.wants.iter().filter_map(|want| want.partition.as_ref().ok()) {
+            partition.waiters.register(&waiter);
+        }
+        waiter
+    }
+
+    /// Looks at every partition that may have news. A follower's position counts at the `first` look.
+    fn look(&mut self, first: bool) -> Looked {
+        let count = self.contents.wants.len();
+        let is_incremental = self.is_incremental();
+        let skips = is_incremental && !(first && self.counts_all);
+        let room = if is_incremental { 0 } else { count };
+        let mut looked = Looked { partitions: Vec::with_capacity(room), is_enough: false };
         let mut bytes = 0;
-        for want in &self.wants {
+        let begin = self.contents.first;
+        for at in (begin..count).chain(0..begin.min(count)) {
+            if skips && self.contents.wants[at].is_idle() {
+                continue;
+            }
             let left = self.bytes_max.saturating_sub(bytes);
-            let out = self.look_at(want, left, bytes == 0, first);
+            let Seen { out, at_end } = self.look_at(at, left, bytes == 0, first);
+            let want = &mut self.contents.wants[at];
             bytes += out.records.as_ref().map_or(0, Chunk::len);
             // A follower shall hear at once that its leader's log starts later now (DeleteRecords).
-            let start_moved = want.at.log_start.is_some() && out.log_start > want.at.log_start;
+            let their_start = want.at.and_then(|at| at.log_start);
+            let start_moved = their_start.is_some() && out.log_start > their_start;
             looked.is_enough |= out.error != ErrorCode::None || out.diverging.is_some() || start_moved;
-            looked.partitions.push(out);
+            let is_news = out.is_news(want.told);
+            want.set_idle(at_end.filter(|_| !is_news));
+            if is_news || !is_incremental {
+                looked.partitions.push((at, out));
+            }
         }
         looked.is_enough |= bytes >= self.bytes_min;
         looked
     }
 
-    fn look_at(&self, want: &Want, left: usize, is_empty: bool, first: bool) -> PartitionOut {
+    fn look_at(&mut self, place: usize, left: usize, is_empty: bool, first: bool) -> Seen {
+        let mut seen = self.try_look(place, left, is_empty, first);
+        if seen.out.error == ErrorCode::KafkaStorageError {
+            // Or the partition has left this node since it was found.
+            let picture = self.plane.options.published.get();
+            let old = self.contents.wants[place].partition.clone().ok();
+            self.contents.wants[place].find_again(&self.plane, &picture.image);
+            let is_same = match (&old, &self.contents.wants[place].partition) {
+                (Some(old), Ok(new)) => Arc::ptr_eq(old, new),
+                _ => false,
+            };
+            if !is_same {
+                seen = self.try_look(place, left, is_empty, first);
+            }
+        }
+        seen
+    }
+
+    fn try_look(&self, place: usize, left: usize, is_empty: bool, first: bool) -> Seen {
+        let want = &self.contents.wants[place];
+        let failed = |code| Seen { out: self.refused(want, code), at_end: None };
         let partition = match &want.partition {
             Ok(partition) => partition,
-            Err(code) => return self.refused(want, *code),
+            Err(code) => return failed(*code),
         };
-        let at = ReadAt { bytes_max: want.at.bytes_max.min(left), at_least_one: is_empty, ..want.at };
+        // A position that no log has is out of range wherever the log is.
+        let Some(at) = want.at else { return failed(ErrorCode::OffsetOutOfRange) };
+        let at = ReadAt { bytes_max: at.bytes_max.min(left), at_least_one: is_empty, ..at };
         let now = self.plane.options.clock.now();
-        let read = match self.reader {
-            None => partition.lock().read_committed(now, &at),
+        let (read, version) = match self.reader {
+            None => {
+                let mut state = partition.look();
+                (state.read_committed(now, &at), partition.version())
+            }
             Some(reader) => {
-                let read = partition.lock().read_as_follower(now, reader, &at, first);
-                read.map(|(out, outcome)| {
+                // Only a look that counts changes anything.
+                let mut state = if first { partition.lock() } else { partition.look() };
+                let read = state.read_as_follower(now, reader, &at, first);
+                let version = partition.version();
+                drop(state);
+                let read = read.map(|(out, outcome)| {
                     self.plane.carry_out(partition, outcome);
                     out
-                })
+                });
+                (read, version)
             }
         };
         match read {
-            Ok(out) => self.found(want, out),
+            Ok(out) => {
+                let at_end = out.is_at_end.then_some(version);
+                Seen { out: self.found(want, out), at_end }
+            }
             Err(refused) => {
-                if !matches!(refused, Refused::NotLeader | Refused::FencedEpoch | Refused::UnknownEpoch)
-                    && refused.code() == ErrorCode::KafkaStorageError
-                {
+                if matches!(refused, Refused::Log(_)) && refused.code() == ErrorCode::KafkaStorageError {
                     tracing::warn!(partition = %partition.name, error = %refused, "a read failed");
                 }
-                self.refused(want, refused.code())
+                failed(refused.code())
             }
         }
     }
@@ -128,7 +199,7 @@ impl Plan {
             Some(slice) if slice.len <= COPY_BYTES_MAX => match slice.read() {
                 Ok(bytes) => Some(Chunk::Bytes(bytes.into())),
                 Err(error) => {
-                    tracing::warn!(topic = self.topics[want.topic].name.as_str(), %error, "a read failed");
+                    tracing::warn!(topic = want.topic.name.as_str(), %error, "a read failed");
                     return self.refused(want, ErrorCode::KafkaStorageError);
                 }
             },
@@ -149,30 +220,79 @@ impl Plan {
             return out;
         }
         let picture = self.plane.options.published.get();
-        let topic = wire::messages::from_wire_uuid(self.topics[want.topic].resolved);
-        PartitionOut { leader: Plane::current_leader(&picture.image, topic, want.index), ..out }
+        let topic = match &want.partition {
+            Ok(partition) => Some(partition.key.0),
+            Err(_) => find_topic(&picture.image, !want.topic.id.is_nil(), &want.topic).ok(),
+        };
+        let leader = topic.and_then(|topic| Plane::current_leader(&picture.image, topic, want.index));
+        PartitionOut { leader, ..out }
     }
 
-    /// The response.
-    fn reply(&self, looked: Looked) -> Reply {
+    /// The response. What it tells is noted in the session.
+    fn reply(mut self, looked: Looked) -> Reply {
         let mut leaders = BTreeSet::<NodeId>::new();
-        let mut partitions = looked.partitions.into_iter();
-        let mut topics = Vec::with_capacity(self.topics.len());
-        for topic in &self.topics {
-            let partitions: Vec<PartitionOut> = partitions.by_ref().take(topic.count).collect();
-            leaders.extend(partitions.iter().filter_map(|out| out.leader).map(|leader| leader.node));
-            topics.push(TopicOut { name: topic.name.clone(), id: topic.id, partitions });
+        let mut topics: Vec<TopicOut> = Vec::new();
+        let mut last: Option<Arc<TopicWanted>> = None;
+        for (at, out) in looked.partitions {
+            let want = &mut self.contents.wants[at];
+            want.told = out.told();
+            if out.records.is_some() {
+                self.contents.first = at + 1;
+            }
+            leaders.extend(out.leader.map(|leader| leader.node));
+            let is_same = last.as_ref().is_some_and(|last| is_same_topic(last, &want.topic));
+            match topics.last_mut().filter(|_| is_same) {
+                Some(topic) => topic.partitions.push(out),
+                None => {
+                    let (name, id) = (want.topic.name.clone(), want.topic.id);
+                    topics.push(TopicOut { name, id, partitions: vec![out] });
+                    last = Some(want.topic.clone());
+                }
+            }
         }
-        let picture = self.plane.options.published.get();
-        let endpoints = hints::endpoints(&picture.image, &self.listener.name, &leaders);
-        Reply::Body(encode(&self.head(ErrorCode::None), topics, endpoints))
+        let (version, read_committed) = (self.version, self.read_committed);
+        let (plane, listener) = (self.plane.clone(), self.listener.clone());
+        let (error, session) = match self.keep() {
+            Ok(session) => (ErrorCode::None, session),
+            Err(code) => (code, 0),
+        };
+        if error != ErrorCode::None {
+            topics.clear();
+        }
+        let picture = plane.options.published.get();
+        let endpoints = hints::endpoints(&picture.image, &listener.name, &leaders);
+        Reply::Body(encode(&Head { version, error, session, read_committed }, topics, endpoints))
     }
 
-    fn refuse(&self, code: ErrorCode) -> Reply {
-        Reply::Body(encode(&self.head(code), Vec::new(), std::iter::empty()))
+    /// Gives the session back what it knows now, or opens it. Says its id.
+    fn keep(self) -> Result<i32, ErrorCode> {
+        match self.session {
+            Membership::None => Ok(0),
+            Membership::Opens => {
+                let now = self.plane.options.clock.now();
+                let uses_ids = self.version >= plan::TOPIC_IDS_FROM;
+                Ok(self.plane.sessions.create(now, self.reader.is_some(), uses_ids, self.contents))
+            }
+            Membership::Of(_) if self.contents.wants.is_empty() => Ok(0),
+            Membership::Of(ticket) if self.plane.sessions.put_back(ticket, self.contents) => Ok(ticket.id),
+            Membership::Of(_) => Err(ErrorCode::FetchSessionIdNotFound),
+        }
+    }
+}
+
+fn is_same_topic(one: &Arc<TopicWanted>, other: &Arc<TopicWanted>) -> bool {
+    Arc::ptr_eq(one, other) || (one.id == other.id && one.name == other.name)
+}
+
+impl PartitionOut {
+    /// What a session's reader knows after this answer; after an error it knows nothing.
+    fn told(&self) -> Option<Told> {
+        let is_plain = self.error == ErrorCode::None && self.diverging.is_none();
+        is_plain.then_some(Told { high_watermark: self.high_watermark, log_start: self.log_start })
     }
 
-    fn head(&self, error: ErrorCode) -> Head {
-        Head { version: self.version, error, session: 0, read_committed: self.read_committed }
+    /// Whether a session's reader that was told this last has to hear of it.
+    fn is_news(&self, told: Option<Told>) -> bool {
+        self.records.is_some() || told.is_none() || self.told() != told
     }
 }

@@ -92,6 +92,8 @@ pub struct ReadOut {
     pub diverging: Option<EpochEnd>,
     /// The records.
     pub records: Option<FileSlice>,
+    /// The reader has all that there is for it.
+    pub is_at_end: bool,
 }
 
 /// Why a partition did not do what was asked.
@@ -166,8 +168,10 @@ impl Partition {
 
     /// Its state.
     pub fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.look();
+        // Under the lock: who reads the new number waits for what it stands for.
         self.version.fetch_add(1, Ordering::Relaxed);
-        self.look()
+        state
     }
 
     /// Grows each time that somebody may have changed the state, so that a reader of many partitions
@@ -209,6 +213,10 @@ impl State {
                 let _ = log.truncate_to(self.replica.high_watermark());
             }
             _ => {}
+        }
+        let synced = log.recovery_point();
+        if let Some(leader) = self.replica.leader_mut() {
+            leader.step(now, Input::Synced { end: synced }, &mut effects);
         }
         (transition, Outcome::of(effects))
     }
@@ -312,8 +320,9 @@ impl State {
         }
         if let Some(diverging) = divergence(log, at) {
             let high_watermark = leader.high_watermark();
-            let out =
-                ReadOut { high_watermark, log_start: log.start(), diverging: Some(diverging), records: None };
+            let log_start = log.start();
+            let diverging = Some(diverging);
+            let out = ReadOut { high_watermark, log_start, diverging, records: None, is_at_end: false };
             return Ok((out, Outcome::default()));
         }
         if at.offset < log.start() || at.offset > log.end() {
@@ -359,7 +368,7 @@ impl State {
     }
 
     /// The sync that [`State::begin_sync`] asked for has ended.
-    pub fn end_sync(&mut self, synced: std::io::Result<Synced>) -> Result<(), Refused> {
+    pub fn end_sync(&mut self, now: Millis, synced: std::io::Result<Synced>) -> Result<(), Refused> {
         self.is_syncing = false;
         let log = self.log.as_mut().ok_or(Refused::Offline)?;
         if let Err(error) = log.note_synced(synced) {
@@ -369,6 +378,9 @@ impl State {
         if log.recovery_point() >= log.end() {
             self.dirty_since = None;
         }
+        let end = log.recovery_point();
+        // Whoever waits for the watermark is woken after a sync in any case.
+        self.step(now, Input::Synced { end });
         Ok(())
     }
 
@@ -403,5 +415,6 @@ fn read(log: &mut Log, at: &ReadAt, high_watermark: Offset, upper: Offset) -> Re
         Some(_) => None,
         None => log.read(at.offset, at.bytes_max, upper, at.at_least_one)?,
     };
-    Ok(ReadOut { high_watermark, log_start: log.start(), diverging, records })
+    let is_at_end = diverging.is_none() && at.offset >= upper;
+    Ok(ReadOut { high_watermark, log_start: log.start(), diverging, records, is_at_end })
 }

@@ -18,6 +18,7 @@ use crate::data::DataOptions;
 use crate::data::attic::Attic;
 use crate::data::checkpoints::Checkpoints;
 use crate::data::failed_dirs::FailedDirs;
+use crate::data::fetch::Sessions;
 use crate::data::fetchers::Fetchers;
 use crate::data::isr::IsrQueue;
 use crate::data::partition::{Key, Outcome, Partition};
@@ -33,6 +34,8 @@ pub struct Plane {
     pub options: DataOptions,
     /// Followers' tasks.
     pub fetchers: Fetchers,
+    /// What readers asked for before and need not ask for again.
+    pub sessions: Sessions,
     /// In-sync sets to be proposed.
     pub isr: IsrQueue,
     /// Producer ids to be given out.
@@ -67,6 +70,7 @@ impl Plane {
         let failed_dirs = FailedDirs::new(options.running.clone());
         Arc::new(Self {
             attic: Attic::new(options.seed),
+            sessions: Sessions::new(options.config.network.fetch_sessions_max as usize, options.seed),
             options,
             fetchers: Fetchers::default(),
             isr: IsrQueue::default(),

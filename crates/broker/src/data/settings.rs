@@ -41,6 +41,7 @@ impl TopicSettings {
         let leader = LeaderOptions {
             lag_max: node.replication.lag_time_max,
             min_isr: usize::try_from(topic.min_insync_replicas).unwrap_or(usize::MAX),
+            waits_for_sync: topic.flush_records <= 1,
         };
         Self { topic, log, leader }
     }

@@ -102,6 +102,10 @@ fn tick(plane: &Plane) {
 async fn sync_overdue(plane: &Plane) {
     let now = plane.options.clock.now();
     let overdue = |state: &State| {
+        // Nobody may be waiting: the producer asked for no answer, or this leader took the records over.
+        if state.settings.flush_records().is_some_and(|most| state.unsynced_records() >= most) {
+            return true;
+        }
         let (Some(since), Some(most)) = (state.dirty_since, state.settings.flush_interval()) else {
             return false;
         };

@@ -40,6 +40,8 @@ pub struct Waiters {
 #[derive(Debug, Default)]
 struct Waiting {
     list: Vec<Weak<Waiter>>,
+    /// Those that stay after they were woken.
+    lasting: Vec<Weak<Waiter>>,
     /// The length at which the dead are swept out, twice what was alive at the last sweep.
     sweep_at: usize,
 }
@@ -56,10 +58,20 @@ impl Waiters {
         waiting.list.push(Arc::downgrade(waiter));
     }
 
+    /// Wakes `waiter` at every progress until it is dropped, so that a request of thousands of
+    /// partitions need not register with each of them time and again.
+    pub fn subscribe(&self, waiter: &Arc<Waiter>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // As many as there are sessions with this partition, and those that ended since the last wake.
+        waiting.lasting.retain(|known| known.strong_count() > 0);
+        waiting.lasting.push(Arc::downgrade(waiter));
+    }
+
     /// The partition moved on.
     pub fn wake(&self) {
         let list = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.lasting.retain(|known| known.upgrade().inspect(|it| it.woken.notify_one()).is_some());
             std::mem::take(&mut waiting.list)
         };
         for waiter in list.iter().filter_map(Weak::upgrade) {
@@ -96,6 +108,19 @@ mod tests {
         waiters.register(&waiter);
         waiters.wake();
         assert!(is_woken(&waiter).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscriber_is_woken_time_and_again_until_it_is_gone() {
+        let (waiters, waiter) = (Waiters::default(), Waiter::new());
+        waiters.subscribe(&waiter);
+        for _ in 0..3 {
+            waiters.wake();
+            assert!(is_woken(&waiter).await);
+        }
+        drop(waiter);
+        waiters.wake();
+        assert!(waiters.waiting.lock().expect("no panic").lasting.is_empty());
     }
 
     #[test]

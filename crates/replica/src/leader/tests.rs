@@ -36,7 +36,7 @@ fn assignment(isr: &str, partition_epoch: i32) -> Assignment {
 impl Script {
     /// Node 1 leads p with replicas 1,2,3 from offset 10 on; the watermark stands at 10.
     fn new(isr: &str, min_isr: usize) -> Self {
-        let options = LeaderOptions { lag_max: LAG_MAX, min_isr };
+        let options = LeaderOptions { lag_max: LAG_MAX, min_isr, waits_for_sync: false };
         let start = Offset::new(10);
         let leader = Leader::new(NodeId::new(1), Millis::new(0), &assignment(isr, 0), start, start, options);
         Self { leader, now: Millis::new(0), outcome: Vec::new() }
@@ -261,7 +261,7 @@ fn a_node_outside_the_replicas_counts_for_nothing() {
 #[test]
 fn the_low_watermark_is_the_least_log_start_of_the_live_replicas() {
     let assignment = assignment("1,2,3", 0);
-    let options = LeaderOptions { lag_max: Duration::from_secs(30), min_isr: 1 };
+    let options = LeaderOptions { lag_max: Duration::from_secs(30), min_isr: 1, waits_for_sync: false };
     let (end, watermark) = (Offset::new(20), Offset::new(10));
     let mut leader = Leader::new(NodeId::new(1), Millis::new(0), &assignment, end, watermark, options);
     let low = |leader: &Leader, dead: i32| leader.low_watermark(Offset::new(9), |it| it.get() != dead);
@@ -272,4 +272,18 @@ fn the_low_watermark_is_the_least_log_start_of_the_live_replicas() {
     assert_eq!((low(&leader, 0), low(&leader, 3)), (None, Some(Offset::new(4))));
     assert!(leader.note_log_start(NodeId::new(3), Offset::new(12)));
     assert_eq!((low(&leader, 0), low(&leader, 2)), (Some(Offset::new(4)), Some(Offset::new(9))));
+}
+
+#[test]
+fn where_every_record_is_flushed_the_leaders_copy_counts_once_it_is_synced() {
+    let options = LeaderOptions { lag_max: LAG_MAX, min_isr: 1, waits_for_sync: true };
+    let (now, start) = (Millis::new(0), Offset::new(10));
+    let mut leader = Leader::new(NodeId::new(1), now, &assignment("1", 0), start, start, options);
+    let mut effects = Vec::new();
+    leader.step(now, Input::Appended { end: Offset::new(15) }, &mut effects);
+    assert_eq!((leader.high_watermark(), leader.ack_state(Offset::new(15))), (start, AckState::Waiting));
+    leader.step(now, Input::Synced { end: Offset::new(12) }, &mut effects);
+    assert_eq!(leader.high_watermark(), Offset::new(12));
+    leader.step(now, Input::Synced { end: Offset::new(15) }, &mut effects);
+    assert_eq!(leader.ack_state(Offset::new(15)), AckState::Done);
 }

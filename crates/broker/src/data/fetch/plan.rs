@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use metadata::Image;
-use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Mutant, NodeId, Offset};
+use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Mutant, NodeId, Offset, TopicId};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
-use wire::messages::{FetchRequest, StrBytes, WireUuid, from_wire_uuid, to_wire_uuid};
+use wire::messages::{FetchRequest, StrBytes, WireUuid, from_wire_uuid, text};
 
+use crate::data::fetch::sessions::{Claim, Contents, Opened, Ticket, Told, WantKey};
 use crate::data::partition::{Partition, ReadAt, Reader};
 use crate::data::plane::Plane;
+use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
 use crate::server::ListenerSpec;
 
 /// From this version on topics have ids instead of names.
-const TOPIC_IDS_FROM: i16 = 13;
+pub(super) const TOPIC_IDS_FROM: i16 = 13;
 /// From this version on a follower tells its registration (KIP-903).
 const REPLICA_STATE_FROM: i16 = 15;
 const READ_COMMITTED: i8 = 1;
@@ -28,28 +30,91 @@ pub(super) struct Plan {
     pub(super) read_committed: bool,
     pub(super) bytes_min: usize,
     pub(super) bytes_max: usize,
-    pub(super) topics: Vec<TopicWanted>,
-    /// The partitions of all topics, in the request's order.
-    pub(super) wants: Vec<Want>,
+    pub(super) session: Membership,
+    /// What is wanted: by this request, or by its session so far.
+    pub(super) contents: Contents,
+    /// All positions of a follower count with this request, not only the changed ones.
+    pub(super) counts_all: bool,
 }
 
-/// A topic of the request.
+/// What a request has to do with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Membership {
+    None,
+    /// It opens one when it is answered.
+    Opens,
+    /// It is part of this one: only what changed is answered.
+    Of(Ticket),
+}
+
+/// A topic of a request.
 pub(super) struct TopicWanted {
     pub(super) name: StrBytes,
     pub(super) id: WireUuid,
-    /// Its id, as the metadata says.
-    pub(super) resolved: WireUuid,
-    /// How many of the wants are its.
-    pub(super) count: usize,
 }
 
-/// A partition of the request.
+/// A partition of a request.
 pub(super) struct Want {
-    /// Which of the topics.
-    pub(super) topic: usize,
+    pub(super) topic: Arc<TopicWanted>,
     pub(super) index: i32,
     pub(super) partition: Result<Arc<Partition>, ErrorCode>,
-    pub(super) at: ReadAt,
+    /// `None` is a position that no log has.
+    pub(super) at: Option<ReadAt>,
+    /// What the session's reader was told last.
+    pub(super) told: Option<Told>,
+    /// The partition's version at which there was nothing to tell.
+    idle_at: Option<u64>,
+    /// The session's waiter is subscribed to the partition.
+    is_subscribed: bool,
+}
+
+impl Want {
+    /// A partition that nobody has.
+    #[cfg(test)]
+    pub(super) fn missing(topic: Arc<TopicWanted>, index: i32) -> Self {
+        let partition = Err(ErrorCode::UnknownTopicOrPartition);
+        Self { topic, index, partition, at: None, told: None, idle_at: None, is_subscribed: false }
+    }
+
+    /// Its name within a session.
+    pub(super) fn key(&self) -> WantKey {
+        (self.topic.id, self.topic.name.clone(), self.index)
+    }
+
+    /// Takes the position of a newer request for the same partition.
+    pub(super) fn change(&mut self, newer: Self) {
+        self.at = newer.at;
+        self.idle_at = None;
+        self.set_partition(newer.partition);
+    }
+
+    /// The partition as it was found just now.
+    pub(super) fn set_partition(&mut self, found: Result<Arc<Partition>, ErrorCode>) {
+        let is_same = matches!((&self.partition, &found), (Ok(old), Ok(new)) if Arc::ptr_eq(old, new));
+        self.is_subscribed &= is_same;
+        self.partition = found;
+    }
+
+    /// Whether nothing has changed since there was nothing to tell.
+    pub(super) fn is_idle(&self) -> bool {
+        let version = self.partition.as_ref().ok().map(|partition| partition.version());
+        self.idle_at.is_some() && self.idle_at == version
+    }
+
+    /// Notes at which version of the partition there was nothing to tell.
+    pub(super) fn set_idle(&mut self, version: Option<u64>) {
+        self.idle_at = version;
+    }
+
+    /// Has `waiter` woken by the partition from now on.
+    pub(super) fn subscribe(&mut self, waiter: &Arc<Waiter>) {
+        if let Ok(partition) = &self.partition
+            && !self.is_subscribed
+        {
+            partition.waiters.subscribe(waiter);
+            self.is_subscribed = true;
+        }
+    }
 }
 
 impl Plan {
@@ -59,13 +124,38 @@ impl Plan {
         image: &Image,
         asker: &RequestContext,
         request: FetchRequest,
-    ) -> Self {
+    ) -> Result<Self, ErrorCode> {
         let version = asker.version;
+        let now = plane.options.clock.now();
+        let uses_ids = version >= TOPIC_IDS_FROM;
+        let claim = Claim { id: request.session_id, epoch: request.session_epoch, uses_ids };
+        let opened = plane.sessions.open(now, claim)?;
         let reader = reader(image, version, &request);
         let bytes = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let most = match reader {
             Some(_) => usize::MAX,
             None => plane.options.config.network.fetch_bytes_max as usize,
+        };
+        let (session, contents) = match opened {
+            Opened::Sessionless => (Membership::None, None),
+            Opened::Full => (Membership::Opens, None),
+            Opened::Incremental(ticket, contents) => (Membership::Of(ticket), Some(contents)),
+        };
+        let keeps = session != Membership::None;
+        let wants = wants(&plane, image, uses_ids, keeps, request.topics);
+        let contents = match contents {
+            None if keeps => Contents::new(wants, now),
+            None => Contents::unkept(wants, now),
+            Some(mut contents) => {
+                contents.refresh(&plane, image);
+                wants.into_iter().for_each(|want| contents.put(want));
+                for topic in request.forgotten_topics_data {
+                    for index in topic.partitions {
+                        contents.forget(&(topic.topic_id, topic.topic.0.clone(), index));
+                    }
+                }
+                contents
+            }
         };
         let mut plan = Self {
             plane,
@@ -75,52 +165,53 @@ impl Plan {
             read_committed: request.isolation_level == READ_COMMITTED,
             bytes_min: bytes(request.min_bytes),
             bytes_max: bytes(request.max_bytes).min(most),
-            topics: Vec::with_capacity(request.topics.len()),
-            wants: Vec::new(),
+            session,
+            contents,
+            counts_all: false,
         };
-        for topic in request.topics {
-            plan.add(image, topic);
-        }
-        plan
+        plan.counts_all = plan.reader.is_some() && plan.contents.is_time_to_count(now);
+        Ok(plan)
     }
 
-    fn add(&mut self, image: &Image, topic: FetchTopic) {
-        let found = if self.version >= TOPIC_IDS_FROM {
-            image.topic_by_id(from_wire_uuid(topic.topic_id)).ok_or(ErrorCode::UnknownTopicId)
-        } else {
-            image.topic(topic.topic.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)
-        };
-        for data in &topic.partitions {
-            let partition = match found {
-                Ok(found) => self.plane.find(image, found.id, data.partition),
-                Err(code) => Err(code),
-            };
-            let at = read_at(data);
-            // A position that no log has is out of range wherever the log is.
-            let partition = match at {
-                Some(_) => partition,
-                None => partition.and(Err(ErrorCode::OffsetOutOfRange)),
-            };
-            let at = at.unwrap_or(NOWHERE);
-            self.wants.push(Want { topic: self.topics.len(), index: data.partition, partition, at });
-        }
-        self.topics.push(TopicWanted {
-            name: topic.topic.0,
-            id: topic.topic_id,
-            resolved: found.map_or(WireUuid::nil(), |found| to_wire_uuid(found.id)),
-            count: topic.partitions.len(),
-        });
+    /// Whether only what changed is answered.
+    pub(super) fn is_incremental(&self) -> bool {
+        matches!(self.session, Membership::Of(_))
     }
 }
 
-const NOWHERE: ReadAt = ReadAt {
-    offset: Offset::ZERO,
-    current_epoch: None,
-    last_epoch: None,
-    log_start: None,
-    bytes_max: 0,
-    at_least_one: false,
-};
+/// The partitions of a request, in its order. What is kept for a session must not pin the frame.
+fn wants(plane: &Plane, image: &Image, uses_ids: bool, keeps: bool, topics: Vec<FetchTopic>) -> Vec<Want> {
+    let mut wants = Vec::with_capacity(topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in topics {
+        let name = if keeps { text(topic.topic.as_str()) } else { topic.topic.0 };
+        let wanted = Arc::new(TopicWanted { name, id: topic.topic_id });
+        let found = find_topic(image, uses_ids, &wanted);
+        for data in &topic.partitions {
+            let partition = found.and_then(|id| plane.find(image, id, data.partition));
+            let (topic, index, at) = (wanted.clone(), data.partition, read_at(data));
+            wants.push(Want { topic, index, partition, at, told: None, idle_at: None, is_subscribed: false });
+        }
+    }
+    wants
+}
+
+pub(super) fn find_topic(image: &Image, uses_ids: bool, topic: &TopicWanted) -> Result<TopicId, ErrorCode> {
+    if uses_ids {
+        let found = image.topic_by_id(from_wire_uuid(topic.id)).ok_or(ErrorCode::UnknownTopicId);
+        return found.map(|topic| topic.id);
+    }
+    let found = image.topic(topic.name.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition);
+    found.map(|topic| topic.id)
+}
+
+impl Want {
+    /// Looks for the partition again, after there was none or it could not be used.
+    pub(super) fn find_again(&mut self, plane: &Plane, image: &Image) {
+        let uses_ids = !self.topic.id.is_nil();
+        let found = find_topic(image, uses_ids, &self.topic);
+        self.set_partition(found.and_then(|id| plane.find(image, id, self.index)));
+    }
+}
 
 fn read_at(data: &FetchPartition) -> Option<ReadAt> {
     Some(ReadAt {
