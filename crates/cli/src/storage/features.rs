@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use controller::settings::METADATA_VERSION_MIN;
 use proto::metadata::{FeatureLevelRecord, MetadataRecord, MetadataVersion};
 
 const KRAFT_VERSION: &str = "kraft.version";
@@ -50,6 +51,13 @@ impl Levels {
             (None, Some(level)) => check_level(level)?,
             (None, None) => MetadataVersion::LATEST,
         };
+        if metadata.level() < METADATA_VERSION_MIN {
+            let oldest = check_level(METADATA_VERSION_MIN)?.name();
+            return Err(format!(
+                "metadata.version {} is too old: Kastle runs at {oldest} and later; choose one of those, or none",
+                metadata.name()
+            ));
+        }
         let kraft = asked.remove(KRAFT_VERSION);
         let mut others: BTreeMap<&'static str, i16> = FEATURES
             .iter()
@@ -84,14 +92,15 @@ impl Levels {
 
 fn check_level(level: i16) -> Result<MetadataVersion, String> {
     MetadataVersion::from_level(level).ok_or_else(|| {
-        let (low, high) = (MetadataVersion::MINIMUM.level(), MetadataVersion::LATEST.level());
+        let (low, high) = (METADATA_VERSION_MIN, MetadataVersion::LATEST.level());
         format!("metadata.version has no level {level}; choose {low} to {high}")
     })
 }
 
 fn level_of(release: &str) -> Result<MetadataVersion, String> {
     MetadataVersion::from_name(release).ok_or_else(|| {
-        let known: Vec<&str> = MetadataVersion::all().map(MetadataVersion::name).collect();
+        let runnable = MetadataVersion::all().filter(|known| known.level() >= METADATA_VERSION_MIN);
+        let known: Vec<&str> = runnable.map(MetadataVersion::name).collect();
         format!("Unknown metadata.version '{release}'. Supported metadata.version are: {}", known.join(", "))
     })
 }
@@ -147,7 +156,6 @@ mod tests {
             &["metadata.version=25"],
             "4.0-IV3: metadata.version=25 group.version=1 transaction.version=2",
         );
-        check(Some("3.3-IV3"), &[], "3.3-IV3: metadata.version=7");
         check(Some("3.9.1"), &[], "3.9-IV0: metadata.version=21");
         check(Some("4.0"), &["group.version=0"], "4.0-IV3: metadata.version=25 transaction.version=2");
     }
@@ -157,8 +165,11 @@ mod tests {
         check(
             Some("9.9"),
             &[],
-            "Unknown metadata.version '9.9'. Supported metadata.version are: 3.3-IV3, 3.4-IV0",
+            "Unknown metadata.version '9.9'. Supported metadata.version are: 3.9-IV0, 4.0-IV0",
         );
+        let too_old = "metadata.version 3.8-IV0 is too old: Kastle runs at 3.9-IV0 and later";
+        check(Some("3.8"), &[], too_old);
+        check(None, &["metadata.version=20"], too_old);
         check(Some("4"), &[], "Unknown metadata.version '4'");
         check(
             None,
@@ -166,7 +177,7 @@ mod tests {
             "Unsupported feature: foo.version. Supported features are: eligible.",
         );
         check(None, &["transaction.version=9"], "transaction.version has no level 9; choose 0 to 2");
-        check(None, &["metadata.version=31"], "metadata.version has no level 31; choose 7 to 30");
+        check(None, &["metadata.version=31"], "metadata.version has no level 31; choose 21 to 30");
         check(None, &["group"], "--feature group is no FEATURE=LEVEL");
         check(
             Some("4.0"),

@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let levels = Levels::choose(arguments.release_version.as_deref(), &arguments.feature).map_err(refuse)?;
     let voters = choose_voters(arguments, &config)?;
     check_kraft(&levels, &config, arguments)?;
-    let users = users(&levels, &arguments.add_scram).map_err(refuse)?;
+    let users = users(&arguments.add_scram).map_err(refuse)?;
     let ignore_formatted = arguments.ignore_formatted;
     let plan = Plan { config: &config, cluster, voters, ignore_formatted, levels, users };
     let written = format(&RealDisk, &plan)?;
@@ -121,10 +121,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-fn users(levels: &Levels, credentials: &[String]) -> Result<Vec<UserScramCredentialRecord>, String> {
-    if !credentials.is_empty() && !levels.metadata.has_scram() {
-        return Err("SCRAM is only supported in metadata.version 3.5-IV2 or later.".to_owned());
-    }
+fn users(credentials: &[String]) -> Result<Vec<UserScramCredentialRecord>, String> {
     let draw = |salt: &mut [u8]| {
         getrandom::fill(salt).map_err(|error| format!("no random bytes for a salt: {error}; give a salt"))
     };
