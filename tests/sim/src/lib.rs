@@ -9,5 +9,6 @@ mod panics;
 pub mod run;
 pub mod shape;
 mod story;
+pub mod verdict;
 mod watch;
 pub mod workload;

@@ -3,7 +3,7 @@
 //!
 //! The simulated machines are not used: what is shown here is the workload, not the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,12 +11,15 @@ use std::time::Duration;
 use broker::identity::{META_PROPERTIES, MetaProperties};
 use broker::{Node, NodeOptions};
 use config::{NodeConfig, Properties};
-use judge::history::{History, Kind, SendOutcome};
+use judge::history::{Batch, History, Kind, OpId, Poll, Producer, Read, SendOutcome, Session};
+use judge::promise::FaultsSeen;
+use kastle_sim::faults::FaultLog;
+use kastle_sim::verdict::{all_lossy, of_clients};
 use kastle_sim::workload::queue::{FinalReading, Options, Stop, Surroundings, TopicPlan, Workload};
 use kastle_sim::workload::record::{DONE, Ledger};
 use log::Disk;
 use log::disk::{Crash, MemDisk, write_atomically};
-use model::{NodeId, Timestamp, Uuid};
+use model::{ErrorCode, NodeId, Offset, Timestamp, TopicPartition, Uuid};
 use net::pipe::PipeNetwork;
 use net::{Blocking, Clock, Network, VirtualClock};
 use tokio::runtime::RngSeed;
@@ -102,7 +105,7 @@ fn node_config(id: i32) -> NodeConfig {
 
 /// What a run left.
 struct Ran {
-    history: History,
+    ledger: Ledger,
     reading: FinalReading,
 }
 
@@ -150,13 +153,14 @@ fn check(seed: u64, options: Options, killed: Option<i32>) -> Ran {
     let reading = LocalSet::new().block_on(&runtime, in_time).expect("the run ends");
     assert!(reading.is_complete(), "{reading:?}");
     drop(runtime);
-    let history = history.lock().expect("nobody panicked").history.clone();
-    Ran { history, reading }
+    let ledger = history.lock().expect("nobody panicked").clone();
+    assert_eq!(violations(&ledger, FaultsSeen::default()), [""; 0]);
+    Ran { ledger, reading }
 }
 
 impl Ran {
     fn count(&self, which: impl Fn(&Kind) -> bool) -> usize {
-        self.history.ops().iter().filter(|op| which(&op.kind)).count()
+        self.ledger.history.ops().iter().filter(|op| which(&op.kind)).count()
     }
 
     fn sent(&self) -> usize {
@@ -168,19 +172,33 @@ impl Ran {
     }
 
     fn attempts(&self) -> u32 {
-        self.history.ops().iter().flat_map(|op| op.batches()).map(|batch| batch.attempts).sum()
+        self.ledger.history.ops().iter().flat_map(|op| op.batches()).map(|batch| batch.attempts).sum()
+    }
+
+    fn sessions(&self) -> BTreeSet<Session> {
+        let batches = self.ledger.history.ops().iter().flat_map(|op| op.batches());
+        let session = |batch: &Batch| match batch.producer {
+            Producer::Idempotent(session) => Some(session),
+            Producer::OneInFlight | Producer::ManyInFlight => None,
+        };
+        batches.filter_map(session).collect()
     }
 
     /// Nobody saw anything that a healthy log does not show.
     fn expect_sound(&self) {
-        for op in self.history.ops() {
+        for op in self.ledger.history.ops() {
             let is_wrong = matches!(
                 op.kind,
                 Kind::Corrupt { .. } | Kind::Truncated { .. } | Kind::Reset { .. } | Kind::Note(_)
             );
-            assert!(!is_wrong, "{}: {op:?}", self.history.name(op.process));
+            assert!(!is_wrong, "{}: {op:?}", self.ledger.history.name(op.process));
         }
     }
+}
+
+/// What the judges say of it.
+fn violations(ledger: &Ledger, seen: FaultsSeen) -> Vec<String> {
+    of_clients(ledger, seen, &FaultLog::default())
 }
 
 fn quiet() -> Options {
@@ -203,6 +221,7 @@ fn without_faults_everything_is_acknowledged_and_seen() {
         assert_eq!(ran.acked(), sent, "every batch is acknowledged");
         assert!(sent > 100, "{sent} batches are too few to mean anything");
         assert_eq!(ran.reading.partitions, 3);
+        assert_eq!(ran.sessions().len(), 2, "each idempotent producer sends under one id");
         let polled = ran.count(|kind| matches!(kind, Kind::Poll(poll) if !poll.runs.is_empty()));
         assert!(polled > 50, "{polled} polls are too few to mean anything");
     }
@@ -238,8 +257,111 @@ fn an_administrator_in_the_middle_of_it_all_loses_nothing() {
 
 #[test]
 fn the_same_seed_makes_the_same_history() {
-    let told = |seed| format!("{:?}", check(seed, quiet(), Some(1)).history);
+    let told = |seed| format!("{:?}", check(seed, quiet(), Some(1)).ledger);
     let (first, again) = (told(7), told(7));
     assert!(first == again, "a run and its replay differ");
     assert_ne!(first, told(8));
+}
+
+/// The same history, but for what `spoil` changes in each operation.
+fn doctored(ledger: &Ledger, spoil: impl Fn(OpId, &mut Kind)) -> Ledger {
+    let (history, mut copy) = (&ledger.history, History::default());
+    let mut moments = Vec::new();
+    for op in history.ops() {
+        let ended = op.completed.filter(|ended| *ended != op.invoked);
+        moments.extend([Some(op.invoked), ended].into_iter().flatten().map(|moment| (moment, op)));
+    }
+    moments.sort_by_key(|(moment, _)| moment.order);
+    for (moment, op) in moments {
+        if moment == op.invoked {
+            let (mut kind, process) = (op.kind.clone(), copy.process(history.name(op.process)));
+            spoil(op.id, &mut kind);
+            let is_at_once = op.completed == Some(op.invoked);
+            let id = if is_at_once {
+                copy.note(process, moment.at, kind)
+            } else {
+                copy.invoke(process, moment.at, kind)
+            };
+            assert_eq!(id, op.id);
+            continue;
+        }
+        match copy.op(op.id).kind.clone() {
+            Kind::Send(batch) => copy.end_send(op.id, moment.at, batch.outcome),
+            Kind::Poll(poll) => copy.end_poll(op.id, moment.at, poll.runs),
+            Kind::List { offset: Some(offset), .. } => copy.end_list(op.id, moment.at, offset),
+            Kind::Admin { outcome, .. } => copy.end_admin(op.id, moment.at, &outcome),
+            other => panic!("{other:?} takes no time"),
+        }
+    }
+    let mut ledger = ledger.clone();
+    ledger.history = copy;
+    ledger
+}
+
+/// Changes the records of every poll of the partition.
+fn respoil(partition: &TopicPartition, kind: &mut Kind, change: impl Fn(&mut Vec<Read>)) {
+    let Kind::Poll(Poll { runs }) = kind else { return };
+    runs.iter_mut().filter(|run| run.partition == *partition).for_each(|run| change(&mut run.records));
+}
+
+/// An acknowledged send to `partition`, neither its first nor its last: which, its first value, its base.
+fn some_acked(history: &History, partition: &TopicPartition) -> (OpId, u64, Offset) {
+    let sends = history.ops().iter().flat_map(|op| op.batches().map(move |batch| (op.id, batch)));
+    let mut acked: Vec<_> = sends
+        .filter(|(_, batch)| batch.partition == *partition)
+        .filter_map(|(id, batch)| Some((id, batch.values[0], batch.base()?)))
+        .collect();
+    acked.sort_by_key(|&(_, _, base)| base);
+    assert!(acked.len() > 10, "{} acknowledged sends are too few", acked.len());
+    acked[acked.len() / 2]
+}
+
+#[test]
+fn a_history_that_was_tampered_with_is_found_out() {
+    let ledger = check(4, quiet(), None).ledger;
+    let told = |ledger: &Ledger| -> Vec<_> {
+        let ops = ledger.history.ops().iter();
+        ops.map(|op| (op.invoked, op.completed, op.kind.clone())).collect()
+    };
+    let copy = doctored(&ledger, |_, _| {});
+    assert!(told(&copy) == told(&ledger), "the copy is exact where nothing is changed");
+    assert_eq!(violations(&copy, FaultsSeen::default()), [""; 0]);
+    let first = |op: &judge::history::Op| op.batches().next().map(|batch| batch.partition.clone());
+    let partition = ledger.history.ops().iter().find_map(first).expect("something was sent");
+    let (send, value, base) = some_acked(&ledger.history, &partition);
+    let expect = |class: &str, is_excused: Option<bool>, spoiled: Ledger| {
+        let told = violations(&spoiled, FaultsSeen::default());
+        let is_named = told.iter().any(|one| one.starts_with(&format!("clients: {class} on {partition}")));
+        assert!(is_named, "no {class}: {told:#?}");
+        assert!(told.iter().all(|one| one.lines().next().is_some_and(|line| line.len() < 400)), "{told:#?}");
+        let told = violations(&spoiled, all_lossy([&partition]));
+        assert!(is_excused.is_none_or(|excused| excused == told.is_empty()), "{class}: {told:#?}");
+    };
+    let unread = |_, kind: &mut Kind| {
+        respoil(&partition, kind, |records| records.retain(|read| read.value != value));
+    };
+    expect("lost-write", Some(true), doctored(&ledger, unread));
+    let cut_short = |_, kind: &mut Kind| {
+        respoil(&partition, kind, |records| records.retain(|read| read.offset < base));
+    };
+    expect("unseen", Some(true), doctored(&ledger, cut_short));
+    let moved = |op, kind: &mut Kind| {
+        if let (Kind::Send(batch), true) = (kind, op == send) {
+            batch.outcome = SendOutcome::Acked(Some(base.plus(1)));
+        }
+    };
+    // One attempt has also written its values twice now: only idempotent producers may be excused.
+    expect("inconsistent-offsets", None, doctored(&ledger, moved));
+    let refused = |op, kind: &mut Kind| {
+        if let (Kind::Send(batch), true) = (kind, op == send) {
+            batch.outcome = SendOutcome::Refused(ErrorCode::NotEnoughReplicas);
+        }
+    };
+    expect("aborted-read", Some(false), doctored(&ledger, refused));
+    let stray = |_, kind: &mut Kind| {
+        respoil(&partition, kind, |records| {
+            records.iter_mut().filter(|read| read.value == value).for_each(|read| read.value = 1 << 40);
+        });
+    };
+    expect("phantom-read", Some(false), doctored(&ledger, stray));
 }

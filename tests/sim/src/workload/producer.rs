@@ -163,11 +163,16 @@ impl Producer {
     async fn ask_identity(&mut self) -> Option<Identity> {
         let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
         let request = request.with_producer_id((-1).into()).with_producer_epoch(-1);
+        // An empty name is a wrong one, and not the same as none.
+        let request = request.with_transactional_id(None);
         let ResponseKind::InitProducerId(answer) =
             self.client.ask_any(ApiKey::InitProducerId, request).await.ok()?
         else {
             return None;
         };
+        if answer.error_code != 0 {
+            self.recorder.refused(ErrorCode::from_code(answer.error_code));
+        }
         let id = ProducerId::from_wire(answer.producer_id.0).filter(|_| answer.error_code == 0)?;
         let epoch = ProducerEpoch::new(answer.producer_epoch);
         Some(Identity { id, epoch, next_sequence: BTreeMap::new() })
