@@ -2,7 +2,7 @@
 //!
 //! Everything here returns at once: what waits (for replicas, for a sync) is outside
 //! and looks again when [`Waiters`] wake it. The lock is never held across an await
-//! and never while a file is synced.
+//! and never while a file is synced, but for a log's identity before its first record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

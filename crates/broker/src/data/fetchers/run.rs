@@ -11,7 +11,7 @@ use wire::messages::{FetchResponse, ListOffsetsResponse, ResponseKind};
 
 use crate::data::durability;
 use crate::data::fetchers::Lane;
-use crate::data::fetchers::ask::{Asked, Limits, Round, list_offsets};
+use crate::data::fetchers::ask::{Asked, Limits, Round, Session, list_offsets};
 use crate::data::fetchers::take::{self, Taken};
 use crate::data::partition::Key;
 use crate::data::plane::Plane;
@@ -39,6 +39,7 @@ struct Follow {
     plane: Arc<Plane>,
     lane: Arc<Lane>,
     connection: Option<Connection>,
+    session: Session,
     /// Where the next request begins.
     first: Option<Key>,
     /// Partitions were added during the last request.
@@ -49,8 +50,15 @@ struct Follow {
 /// Follows until the node stops.
 pub(super) async fn run(plane: Arc<Plane>, lane: Arc<Lane>) {
     let stop = plane.stop.clone();
-    let mut follow =
-        Follow { plane, lane, connection: None, first: None, is_settling: true, pause: RECONNECT_PAUSE };
+    let mut follow = Follow {
+        plane,
+        lane,
+        connection: None,
+        session: Session::default(),
+        first: None,
+        is_settling: true,
+        pause: RECONNECT_PAUSE,
+    };
     tokio::select! {
         () = follow.run() => {}
         () = stop.cancelled() => {}
@@ -63,16 +71,18 @@ impl Follow {
             let now = self.plane.options.clock.now();
             let config = &self.plane.options.config.replication;
             let partition_bytes_max = i32::try_from(config.fetch_bytes_max).unwrap_or(i32::MAX);
-            let mut round = Round::gather(&self.lane, self.first, now, partition_bytes_max);
-            if round.asked.is_empty() {
+            let round = self.session.gather(&self.lane, self.first, now, partition_bytes_max);
+            if round.partitions == 0 {
+                self.session.restart();
                 self.idle(now, round.next).await;
                 continue;
             }
             if !self.connect().await {
+                self.session.restart();
                 continue;
             }
-            let Some(response) = self.fetch(&mut round).await else { continue };
-            self.take(round, response).await;
+            let Some(response) = self.fetch(round).await else { continue };
+            self.take(response).await;
         }
     }
 
@@ -127,7 +137,7 @@ impl Follow {
     }
 
     /// One request. `None` when it was given up, or failed.
-    async fn fetch(&mut self, round: &mut Round) -> Option<FetchResponse> {
+    async fn fetch(&mut self, round: Round) -> Option<FetchResponse> {
         let options = &self.plane.options;
         let config = &options.config.replication;
         let wait =
@@ -137,7 +147,7 @@ impl Follow {
             bytes_min: i32::try_from(config.fetch_bytes_min).unwrap_or(i32::MAX),
             bytes_max: i32::try_from(config.fetch_response_bytes_max).unwrap_or(i32::MAX),
         };
-        let request = round.request(options.node, options.broker.get().epoch, limits);
+        let request = self.session.request(round, options.node, options.broker.get().epoch, limits);
         let connection = self.connection.as_ref()?;
         let sent = connection.send(FETCH_VERSION, request, wait + ANSWER_MARGIN);
         let changed = self.lane.changed.notified();
@@ -151,7 +161,7 @@ impl Follow {
             tokio::select! {
                 answer = sent => answer,
                 () = changed => {
-                    self.connection = None;
+                    self.hang_up();
                     self.is_settling = true;
                     tokio::time::sleep(GATHER).await;
                     return None;
@@ -159,16 +169,24 @@ impl Follow {
             }
         };
         match answer {
-            Ok(ResponseKind::Fetch(response)) if response.error_code == ErrorCode::None.code() => {
-                Some(response)
+            Ok(ResponseKind::Fetch(response)) if self.session.take(&response) => Some(response),
+            Ok(ResponseKind::Fetch(response)) if is_session_lost(&response) => {
+                tracing::debug!(node = %options.node, leader = %self.lane.leader, "the session with a leader begins anew");
+                None
             }
             other => {
                 self.complain(other.map(|_| ()).map_err(|error| error.to_string()));
-                self.connection = None;
+                self.hang_up();
                 tokio::time::sleep(RECONNECT_PAUSE).await;
                 None
             }
         }
+    }
+
+    /// Whatever the leader still answers is not heard.
+    fn hang_up(&mut self) {
+        self.connection = None;
+        self.session.restart();
     }
 
     fn complain(&self, what: Result<(), String>) {
@@ -176,13 +194,14 @@ impl Follow {
         tracing::info!(node = %self.plane.options.node, leader = %self.lane.leader, reason, "a fetch from a leader failed");
     }
 
-    async fn take(&mut self, round: Round, response: FetchResponse) {
+    async fn take(&mut self, response: FetchResponse) {
+        let asked = self.session.asked(&response);
         let bytes = take::bytes(&response);
         self.first = take::last_with_records(&response).or(self.first);
         let cuts = take::cuts(&response);
         let waits = bytes > INLINE_BYTES_MAX || cuts;
         let (plane, leader) = (self.plane.clone(), self.lane.leader);
-        let work = move || take::all(&plane, leader, &round.asked, response);
+        let work = move || take::all(&plane, leader, &asked, response);
         let taken = if waits { self.plane.options.blocking.run(work).await } else { work() };
         let Taken { failed, early, lost, to_sync } = taken;
         if cuts {
@@ -253,6 +272,16 @@ impl Follow {
             }
         }
     }
+}
+
+fn is_session_lost(response: &FetchResponse) -> bool {
+    let code = ErrorCode::from_code(response.error_code);
+    matches!(
+        code,
+        ErrorCode::FetchSessionIdNotFound
+            | ErrorCode::InvalidFetchSessionEpoch
+            | ErrorCode::FetchSessionTopicIdError
+    )
 }
 
 fn offsets(response: ListOffsetsResponse) -> BTreeMap<(String, i32), Offset> {

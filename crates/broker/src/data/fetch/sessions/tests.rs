@@ -59,7 +59,7 @@ fn check(most: usize, made: &[(char, i32, u64)], outcome: &str) {
 #[test]
 fn a_young_session_is_safe_from_its_equals_and_a_client_from_nobody_else() {
     check(2, &[('c', 5, 0), ('c', 5, 0), ('c', 9, 1)], "0 1 -");
-    check(2, &[('c', 5, 0), ('c', 5, 0), ('f', 1, 1)], "x 1 2");
+    check(2, &[('c', 4, 0), ('c', 5, 0), ('f', 1, 1)], "x 1 2");
     check(2, &[('f', 5, 0), ('f', 5, 0), ('f', 9, 1)], "0 1 -");
     check(2, &[('f', 5, 0), ('c', 5, 0), ('f', 1, 1)], "0 x 2");
 }
@@ -67,7 +67,7 @@ fn a_young_session_is_safe_from_its_equals_and_a_client_from_nobody_else() {
 #[test]
 fn an_old_session_gives_way_to_a_larger_one_of_its_kind() {
     check(2, &[('c', 5, 0), ('c', 3, 0), ('c', 4, 3)], "0 x 2");
-    check(2, &[('c', 5, 0), ('c', 3, 0), ('c', 3, 3)], "0 x 2");
+    check(2, &[('c', 5, 0), ('c', 3, 0), ('c', 3, 3)], "0 1 -");
     check(2, &[('c', 5, 0), ('c', 3, 0), ('c', 2, 3)], "0 1 -");
     check(1, &[('f', 5, 0), ('c', 99, 3)], "0 -");
     check(0, &[('f', 5, 0)], "-");
