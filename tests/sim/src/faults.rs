@@ -26,6 +26,9 @@ use crate::watch::Watch;
 /// How long a node that is told to stop may take before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often is looked who has back what was lost.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What happened, in order.
 #[derive(Clone, Debug, Default)]
 pub struct FaultLog {
@@ -68,6 +71,8 @@ pub struct Nemesis {
     deficient: BTreeSet<NodeId>,
     /// Nodes with a sync that will fail.
     failing: BTreeSet<NodeId>,
+    /// Bits have flipped somewhere, and stay so.
+    flipped: bool,
 }
 
 /// What an episode struck, to be healed at its end.
@@ -87,7 +92,16 @@ impl Nemesis {
         log: Rc<RefCell<FaultLog>>,
     ) -> Self {
         let kinds = only.map_or_else(|| Kind::draw(&mut rng), <[Kind]>::to_vec);
-        Self { cluster, watch, rng, kinds, log, deficient: BTreeSet::new(), failing: BTreeSet::new() }
+        Self {
+            cluster,
+            watch,
+            rng,
+            kinds,
+            log,
+            deficient: BTreeSet::new(),
+            failing: BTreeSet::new(),
+            flipped: false,
+        }
     }
 
     /// Strikes and heals until `end`; leaves everything healed.
@@ -115,7 +129,11 @@ impl Nemesis {
 
     async fn spell(&mut self, least_ms: u64, most_ms: u64, end: Instant) {
         let length = Duration::from_millis(self.rng.u64(least_ms..=most_ms));
-        sleep_until((Instant::now() + length).min(end)).await;
+        let until = (Instant::now() + length).min(end);
+        while Instant::now() < until {
+            sleep_until((Instant::now() + LOOK_EVERY).min(until)).await;
+            self.forgive();
+        }
     }
 
     /// Restarts what died by itself: systemd would.

@@ -1,14 +1,15 @@
 //! The eyes of a run: looks at every node after each of its steps, and passes what it sees on
 //! to the judges and into the trace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::Node;
 use judge::coverage::Coverage;
 use judge::invariants::{Invariants, Restart};
+use judge::promise::{FaultsSeen, Harm, Harmed, Promise, Span};
 use judge::view::{Key, NodeView};
-use model::{Millis, NodeId, Offset};
+use model::{Millis, NodeId, Offset, TopicName, TopicPartition};
 use tokio::time::Instant;
 use world::trace;
 
@@ -16,7 +17,8 @@ use crate::cluster::Cluster;
 use crate::faults::FaultLog;
 use crate::observe::{LogsOf, Observer};
 use crate::shape::Shape;
-use crate::workload::queue::{FinalReading, TopicPlan};
+use crate::verdict;
+use crate::workload::queue::FinalReading;
 use crate::workload::record::SharedHistory;
 
 /// Steps that a node may take without time going on: more is a circle that it cannot leave.
@@ -33,10 +35,8 @@ pub struct Watch {
     heard: usize,
     /// Partitions by the names that clients use, as long as they exist.
     keys: BTreeMap<String, Key>,
-    /// Partitions whose records may be lost legally.
-    lossy: BTreeSet<String>,
-    /// Nodes with flipped bits.
-    damaged: BTreeSet<NodeId>,
+    /// What befell disks.
+    seen: FaultsSeen,
     violations: Vec<String>,
     /// What every node held when the first rule was broken.
     picture: Vec<NodeView>,
@@ -54,7 +54,7 @@ pub struct Verdict {
 
 impl Watch {
     /// Of a run that begins.
-    pub fn new(begun: Instant, _shape: &Shape) -> Self {
+    pub fn new(begun: Instant, shape: &Shape) -> Self {
         Self {
             begun,
             observers: BTreeMap::new(),
@@ -63,8 +63,7 @@ impl Watch {
             history: Arc::default(),
             heard: 0,
             keys: BTreeMap::new(),
-            lossy: BTreeSet::new(),
-            damaged: BTreeSet::new(),
+            seen: FaultsSeen { voters: shape.voters().collect(), ..FaultsSeen::default() },
             violations: Vec::new(),
             picture: Vec::new(),
             steps: (begun, 0),
@@ -122,33 +121,39 @@ impl Watch {
         }
     }
 
-    /// Nodes that lost what was not synced, and may not have it back yet: where they are as many as
-    /// `min.insync.replicas`, what was acknowledged may be gone.
-    pub fn lost_unsynced(&mut self, deficient: &BTreeSet<NodeId>) {
-        let plans = self.plans();
-        let views = self.observers.values().map(Observer::view);
-        let Some(view) = views.max_by_key(|view| view.metadata.end) else { return };
-        for (key, assignment) in &view.metadata.assignments {
-            let topic = assignment.name.rsplit_once('-').map_or("", |(topic, _)| topic);
-            let Some(plan) = plans.get(topic) else { continue };
-            let lost = assignment.replicas.iter().filter(|replica| deficient.contains(replica)).count();
-            if !plan.flushes && lost >= usize::try_from(plan.min_insync).unwrap_or(0) {
-                self.invariants.set_lossy(*key, true);
-                self.lossy.insert(assignment.name.clone());
-            }
+    /// A node's disk lost something, of one partition or of all; `restored` tells when it has all of it back.
+    pub fn harmed(&mut self, node: NodeId, harm: Harm, partition: Option<TopicPartition>) {
+        let span = Span { from: self.now(), until: None };
+        self.seen.harms.push(Harmed { node, harm, partition, span });
+        if harm == Harm::BitsFlipped {
+            self.invariants.set_damaged(node, true);
         }
+        self.measure();
     }
 
-    /// Bits of this node's files flipped.
-    pub fn damaged(&mut self, node: NodeId) {
-        self.invariants.set_damaged(node, true);
-        self.damaged.insert(node);
+    /// A node is in sync again wherever it is a replica. Flipped bits stay flipped.
+    pub fn restored(&mut self, node: NodeId) {
+        let now = self.now();
+        let open = |harmed: &&mut Harmed| {
+            harmed.node == node && harmed.span.until.is_none() && harmed.harm != Harm::BitsFlipped
+        };
+        self.seen.harms.iter_mut().filter(open).for_each(|harmed| harmed.span.until = Some(now));
+        self.measure();
     }
 
-    /// What the topics promise.
-    fn plans(&self) -> BTreeMap<String, TopicPlan> {
-        let history = self.history.lock().expect("no holder of this lock panics");
-        history.plans().clone()
+    /// Tells the invariants which partitions may lose records now.
+    fn measure(&mut self) {
+        let now = self.now();
+        let promise = {
+            let history = self.history.lock().expect("no holder of this lock panics");
+            Promise::new(self.seen.clone(), verdict::promises(history.plans()))
+        };
+        for (name, key) in &self.keys {
+            let Some((topic, _)) = name.rsplit_once('-') else { continue };
+            let Ok(topic) = TopicName::new(topic) else { continue };
+            let lossy = promise.is_lossy(&TopicPartition { topic, partition: key.1 }, now);
+            self.invariants.set_lossy(*key, lossy);
+        }
     }
 
     /// Something that no judge but the harness itself sees.
@@ -163,10 +168,17 @@ impl Watch {
     /// All faults are healed.
     pub fn healed(&mut self) {}
 
-    /// What was read at the end.
+    /// What was read at the end. What was acknowledged and is not there is for the clients' history to judge;
+    /// but every log has to be read to its end, unless a bit of it flipped: nobody reads on there.
     pub fn read(&mut self, reading: &FinalReading) {
-        if !reading.is_complete() {
-            self.violated(format!("final reading: {reading:?}"));
+        for ((topic, index), (end, position)) in &reading.unread {
+            let is_flipped = |partition: &TopicPartition| {
+                partition.topic.as_str() == topic && partition.partition.get() == *index
+            };
+            let mut harmed = self.seen.harms.iter().filter_map(|harmed| harmed.partition.as_ref());
+            if !harmed.any(is_flipped) {
+                self.violated(format!("{topic}-{index} is read to {position:?} and not to its end {end:?}"));
+            }
         }
     }
 
@@ -187,6 +199,11 @@ impl Watch {
         let mut violations: Vec<String> =
             self.invariants.violations().iter().map(ToString::to_string).collect();
         violations.append(&mut self.violations);
+        {
+            let history = self.history.lock().expect("no holder of this lock panics");
+            violations.extend(verdict::of_clients(&history, self.seen.clone(), faults));
+            verdict::cover(&history, faults, &mut self.coverage);
+        }
         for (_, event) in faults.events.iter().filter(|(_, event)| event.begins) {
             self.coverage.fault_bit(event.kind);
         }

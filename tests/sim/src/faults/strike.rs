@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use model::NodeId;
+use judge::promise::Harm;
+use model::{NodeId, PartitionIndex, TopicName, TopicPartition};
 use tokio::time::{Instant, sleep};
 use world::disk::Torn;
 use world::network::LinkQuality;
@@ -51,7 +52,7 @@ impl Nemesis {
             Kind::PowerOne | Kind::SyncFails => {
                 self.forgive();
                 // A second one before the first has its records back may lose what was acknowledged.
-                if self.deficient.is_empty() { one(self.one()) } else { None }
+                if self.deficient.is_empty() && !self.flipped { one(self.one()) } else { None }
             }
             Kind::PowerMany => {
                 let mut running = self.running();
@@ -67,20 +68,26 @@ impl Nemesis {
     }
 
     /// From now on, until it is in sync everywhere, `node` may lack what it was given.
-    fn loses_unsynced(&mut self, node: NodeId) {
+    fn harms(&mut self, node: NodeId, harm: Harm, partition: Option<TopicPartition>) {
         self.forgive();
         self.deficient.insert(node);
-        self.watch.borrow_mut().lost_unsynced(&self.deficient);
+        self.flipped |= harm == Harm::BitsFlipped;
+        self.watch.borrow_mut().harmed(node, harm, partition);
     }
 
     /// Nodes that are in sync wherever they should be have their records back.
-    fn forgive(&mut self) {
-        let (cluster, failing) = (self.cluster.clone(), &self.failing);
-        self.deficient.retain(|&node| {
+    pub(super) fn forgive(&mut self) {
+        let cluster = &self.cluster;
+        let is_whole = |node: &&NodeId| {
             // Before it serves again, others may still believe it to be what it was.
-            let is_back = cluster.machine(node).is_serving() && !failing.contains(&node);
-            !(is_back && cluster.is_in_sync_everywhere(node))
-        });
+            let is_back = cluster.machine(**node).is_serving() && !self.failing.contains(node);
+            is_back && cluster.is_in_sync_everywhere(**node)
+        };
+        let whole: Vec<NodeId> = self.deficient.iter().filter(is_whole).copied().collect();
+        for node in whole {
+            self.watch.borrow_mut().restored(node);
+            self.deficient.remove(&node);
+        }
     }
 
     async fn strike_node(&mut self, kind: Kind, node: NodeId) -> Option<String> {
@@ -96,7 +103,7 @@ impl Nemesis {
             }
             Kind::PowerOne | Kind::PowerMany => {
                 let torn = [Torn::No, Torn::Prefix, Torn::Any][self.rng.usize(..3)];
-                self.loses_unsynced(node);
+                self.harms(node, Harm::PowerLost, None);
                 cluster.cut_power(node, torn);
                 format!("{torn:?}")
             }
@@ -144,7 +151,7 @@ impl Nemesis {
             }
             Kind::SyncFails => {
                 self.failing.insert(node);
-                self.loses_unsynced(node);
+                self.harms(node, Harm::SyncFailed, None);
                 machine.disk.fail_next_sync(Path::new(DATA_DIR));
                 String::new()
             }
@@ -153,8 +160,7 @@ impl Nemesis {
                     let path = path.to_string_lossy();
                     path.ends_with(".log") && !path.contains("__cluster_metadata")
                 })?;
-                self.loses_unsynced(node);
-                self.watch.borrow_mut().damaged(node);
+                self.harms(node, Harm::BitsFlipped, partition_of(&flip.path));
                 format!("{flip:?}")
             }
             Kind::RollingRestart => {
@@ -259,4 +265,12 @@ impl Nemesis {
             sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Whose log a file below `/data/topic-0` is.
+fn partition_of(path: &Path) -> Option<TopicPartition> {
+    let dir = path.parent()?.file_name()?.to_str()?;
+    let (topic, index) = dir.rsplit_once('-')?;
+    let partition = PartitionIndex::new(index.parse().ok()?);
+    Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition })
 }
