@@ -36,6 +36,10 @@ use crate::publish::Published;
 /// their connections are not read.
 const QUEUE_MAX: usize = 4_096;
 
+/// Before an epoch is served again in which an office ended. What ended it may still last, and then
+/// an office would follow upon the other without a pause.
+const RETAKE_PAUSE: Duration = Duration::from_millis(50);
+
 /// This node is not the active controller, or ceased to be before the answer was certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this node is not the active controller")]
@@ -136,6 +140,8 @@ impl ControllerLoop {
                     tracing::info!(node = %self.options.node, epoch = %now.epoch, "controller: left office");
                 }
                 doubtful = Some(now.epoch);
+                let another = status.wait_for(|later| later.epoch != now.epoch);
+                drop(tokio::time::timeout(RETAKE_PAUSE, another).await);
                 continue;
             }
             tokio::select! {

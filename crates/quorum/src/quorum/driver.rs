@@ -61,6 +61,9 @@ pub(super) struct Driver {
     pub(super) bytes_between_snapshots: u64,
     /// When each voter last had everything.
     pub(super) caught_up: BTreeMap<NodeId, Timestamp>,
+    /// The epoch that this node led and gave away. It may lead it for a while yet, or for ever where
+    /// nobody hears that it is free, but openraft takes no more records in it.
+    pub(super) resigned: Option<LeaderEpoch>,
 }
 
 impl Driver {
@@ -92,7 +95,7 @@ impl Driver {
         self.shared.stopped.cancel();
     }
 
-    fn handle(&self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Append { epoch, proposal, done } => self.append(epoch, proposal, done),
             Command::Rpc { api_key, body, done } => {
@@ -150,7 +153,10 @@ impl Driver {
         let status = QuorumStatus {
             leader,
             epoch,
-            is_leader_ready: is_leader && holds_own_epoch && failure.is_none(),
+            is_leader_ready: is_leader
+                && holds_own_epoch
+                && failure.is_none()
+                && self.resigned != Some(epoch),
             high_watermark: applied.end_offset,
             log_start,
             log_end: log_end.max(applied.end_offset),
@@ -219,7 +225,7 @@ impl Driver {
         }));
     }
 
-    fn resign(&self, done: oneshot::Sender<()>) {
+    fn resign(&mut self, done: oneshot::Sender<()>) {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let me = VoterId::from(self.shared.node);
         let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != me);
@@ -228,6 +234,8 @@ impl Driver {
             let _ = done.send(());
             return;
         };
+        self.resigned = Some(LeaderEpoch::new(metrics.current_term.0));
+        self.status.send_modify(|status| status.is_leader_ready = false);
         let (raft, mut status) = (self.raft.clone(), self.status.subscribe());
         let (node, timeout) = (self.shared.node, self.election_timeout);
         drop(Runtime::spawn(async move {

@@ -84,6 +84,7 @@ async fn start(options: QuorumOptions, machine: Box<dyn StateMachine>) -> Result
         election_timeout: options.tuning.election_timeout,
         bytes_between_snapshots: options.tuning.bytes_between_snapshots,
         caught_up: BTreeMap::new(),
+        resigned: None,
     };
     // Ends with the driver, which owns the sender that it watches.
     let hints = commands.downgrade();

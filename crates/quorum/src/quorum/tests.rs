@@ -164,6 +164,25 @@ fn a_leader_that_resigns_hands_over_without_an_election_timeout() {
     });
 }
 
+/// Found by the simulation, seed 33: the controller took office again and again, at one instant, in an
+/// epoch that it had given away to nobody.
+#[test]
+fn a_leader_that_resigns_is_not_ready_any_more_also_where_nobody_takes_over() {
+    run(async {
+        let trio = Trio::start(Tuning::default()).await;
+        let last = trio.append(1).await;
+        trio.settle(last).await;
+        let (leader, epoch) = trio.leader().await;
+        trio.nodes[leader].network.cut(&format!("n{}", leader + 1));
+        let quorum = trio.running[leader].as_ref().expect("up").quorum.clone();
+        quorum.resign().await;
+        let status = quorum.status().borrow().clone();
+        assert_eq!((status.epoch, status.is_leader_ready), (epoch, false));
+        let refused = quorum.append(epoch, vec![record(2)]).await;
+        assert!(matches!(refused, Err(super::AppendError::NotLeader { .. })), "{refused:?}");
+    });
+}
+
 #[test]
 fn without_a_majority_an_append_ends_at_its_deadline() {
     run(async {
