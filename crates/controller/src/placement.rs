@@ -35,7 +35,8 @@ pub struct Usable {
 pub enum PlacementError {
     /// More replicas than brokers.
     #[error(
-        "The target replication factor of {wanted} cannot be reached because only {brokers} broker(s) are registered."
+        "The target replication factor of {wanted} cannot be reached because only {brokers} broker(s) are registered or some \
+         brokers have all their log directories cordoned."
     )]
     TooFewBrokers {
         /// Replicas asked for.
@@ -44,7 +45,7 @@ pub enum PlacementError {
         brokers: usize,
     },
     /// Nobody could lead.
-    #[error("All brokers are currently fenced.")]
+    #[error("All brokers are currently fenced, or have all their log directories cordoned.")]
     AllFenced,
 }
 
@@ -210,14 +211,16 @@ mod tests {
             "1 2",
             1,
             3,
-            "The target replication factor of 3 cannot be reached because only 2 broker(s) are registered.",
+            "The target replication factor of 3 cannot be reached because only 2 broker(s) are registered or some \
+             brokers have all their log directories cordoned.",
         );
-        check("1! 2!", 1, 1, "All brokers are currently fenced.");
+        check("1! 2!", 1, 1, "All brokers are currently fenced, or have all their log directories cordoned.");
         check(
             "",
             1,
             1,
-            "The target replication factor of 1 cannot be reached because only 0 broker(s) are registered.",
+            "The target replication factor of 1 cannot be reached because only 0 broker(s) are registered or some \
+             brokers have all their log directories cordoned.",
         );
     }
 

@@ -168,7 +168,8 @@ fn bad_counts_are_refused() {
     check(
         "t partitions=1 replicas=4",
         "-> t: INVALID_REPLICATION_FACTOR Unable to replicate the partition 4 time(s): The target replication factor \
-         of 4 cannot be reached because only 3 broker(s) are registered.",
+         of 4 cannot be reached because only 3 broker(s) are registered or some \
+         brokers have all their log directories cordoned.",
     );
     check(
         "t partitions=1 replicas=0",
@@ -189,7 +190,7 @@ fn bad_counts_are_refused() {
     assert_lines(
         &create(&mut fenced, &request("t partitions=1 replicas=1")),
         "-> t: INVALID_REPLICATION_FACTOR Unable to replicate the partition 1 time(s): All brokers are currently \
-         fenced.",
+         fenced, or have all their log directories cordoned.",
     );
 }
 
