@@ -18,6 +18,8 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::open_files::OpenFiles;
+
 pub use mem::{Crash, Loss, MemDisk, Survival};
 pub use real::RealDisk;
 
@@ -65,6 +67,10 @@ pub trait Disk: Send + Sync + 'static {
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// How large the disk below `path` is.
     fn total_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Which files stay open between uses, where open files are scarce.
+    fn open_files(&self) -> Option<&OpenFiles> {
+        None
+    }
 }
 
 /// An open file. All methods may be called from several threads.

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod disk;
 pub mod epochs;
 pub mod index;
+pub mod open_files;
 mod partition;
 pub mod partition_metadata;
 pub mod producers;

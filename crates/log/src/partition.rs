@@ -25,7 +25,7 @@ use std::time::Duration;
 use model::{ErrorCode, LeaderEpoch, Mutant, Offset, TopicId};
 use wire::batch::{BatchError, ValidationError};
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile};
 use crate::epochs::{Epochs, EpochsError};
 use crate::partition_metadata;
 use crate::producers::{ProducerError, Producers};
@@ -170,8 +170,8 @@ pub struct Log {
     poisoned: bool,
     /// A file was made or removed since the directory was last synced.
     names_unsynced: bool,
-    /// `partition.metadata` was written since it was last synced.
-    identity_unsynced: bool,
+    /// `partition.metadata` is not written yet: it is durable before the first record.
+    identity_unwritten: bool,
     /// How often the log's end was cut: a sync that began before a cut proves nothing after it.
     cuts: u64,
 }
@@ -295,13 +295,10 @@ impl Log {
         if self.recovery_point >= self.end && !self.names_unsynced {
             return Ok(None);
         }
+        self.persist_identity()?;
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let first = self.segment_index(self.recovery_point);
-        let mut files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
-        if std::mem::take(&mut self.identity_unsynced) {
-            let path = self.dir.join(partition_metadata::FILE_NAME);
-            files.push(self.disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &path))?);
-        }
+        let files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
         let names = std::mem::take(&mut self.names_unsynced).then(|| (self.disk.clone(), self.dir.clone()));
         Ok(Some(Unsynced { files, names, end: self.end, cuts: self.cuts }))
     }
@@ -375,6 +372,20 @@ impl Log {
     /// Forgets producers that were silent for too long.
     pub fn expire_producers(&mut self, now: model::Timestamp) {
         self.producers.expire(now, self.options.producer_expiration);
+    }
+
+    /// Makes durable whose log this is. A power cut may keep records that nobody synced: without it, nobody
+    /// would know whether they belong to this topic or an older one of its name.
+    fn persist_identity(&mut self) -> Result<(), LogError> {
+        let Some(topic) = self.topic_id.filter(|_| self.identity_unwritten) else { return Ok(()) };
+        if let Err(source) = partition_metadata::write(self.disk.as_ref(), &self.dir, topic) {
+            // What a full disk took is written anew the next time.
+            self.poisoned |= source.kind() != io::ErrorKind::StorageFull;
+            let path = self.dir.join(partition_metadata::FILE_NAME);
+            return Err(LogError::Io { doing: "write", path, source });
+        }
+        self.identity_unwritten = false;
+        Ok(())
     }
 
     fn check_sound(&self) -> Result<(), LogError> {

@@ -5,19 +5,17 @@ use std::path::Path;
 
 use model::TopicId;
 
-use crate::disk::{DirEntry, Disk, OpenMode, read_file};
+use crate::disk::{DirEntry, Disk, read_file, write_atomically};
 use crate::partition::LogError;
 
 /// The file's name, in the partition's directory.
 pub const FILE_NAME: &str = "partition.metadata";
 const FILE_BYTES_MAX: u64 = 4 << 10;
 
-/// Writes it, anew where it is there. Not synced: the log does that with its first records.
+/// Writes it, so that a crash leaves all of it or none.
 pub fn write(disk: &dyn Disk, dir: &Path, topic_id: TopicId) -> io::Result<()> {
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    let file = disk.open(&dir.join(FILE_NAME), OpenMode::ReadWrite)?;
-    file.truncate(0)?;
-    file.write_at(text.as_bytes(), 0)
+    write_atomically(disk, &dir.join(FILE_NAME), text.as_bytes())
 }
 
 /// Reads it; `None` when it is not among `names`, or empty as a power cut may leave it.

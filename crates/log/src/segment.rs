@@ -1,17 +1,18 @@
 //! One segment of a log: a file of batches and its two indexes.
 //!
 //! Only the newest segment grows. Files are opened when they are used and closed
-//! when idle; the indexes of a segment that no longer grows are read on demand.
+//! when idle, or when too many are open; the indexes of a segment that no longer grows are read on demand.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use model::{Offset, Timestamp};
 use wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
+use crate::open_files::Slot;
 
 /// The suffix of the batches' file.
 pub const LOG_SUFFIX: &str = ".log";
@@ -28,7 +29,7 @@ pub struct Segment {
     pub newest: Option<TimeEntry>,
     /// When its first batch was appended, by the leader's clock; `None` when not known.
     pub begun_at: Option<Timestamp>,
-    file: Mutex<Option<Arc<dyn DiskFile>>>,
+    file: Arc<Slot>,
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
     bytes_since_entry: u32,
@@ -75,7 +76,7 @@ impl Segment {
             size,
             newest: None,
             begun_at: None,
-            file: Mutex::new(None),
+            file: Arc::default(),
             offsets: Index::default(),
             times: Index::default(),
             bytes_since_entry: 0,
@@ -87,18 +88,12 @@ impl Segment {
 
     /// Its file, opened if need be.
     pub fn file(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.as_ref() {
-            return Ok(file.clone());
-        }
-        let file = disk.open(&self.path(dir), OpenMode::ReadWrite)?;
-        *open = Some(file.clone());
-        Ok(file)
+        self.file.get(disk.open_files(), || disk.open(&self.path(dir), OpenMode::ReadWrite))
     }
 
     /// Closes the file until it is used again.
     pub fn close_file(&self) {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.file.close();
     }
 
     /// The path of its batches.

@@ -263,7 +263,7 @@ fn bring_up(plane: &Plane, birth: Birth, found: Option<Found>) -> Arc<Partition>
                 renamed.map_err(|source| LogError::Io { doing: "rename", path: found.path, source });
             (renamed.and_then(|_| create()), Offset::ZERO)
         }
-        Some(found) => (found.log.and_then(|log| owned_by(log, key.0)), found.high_watermark),
+        Some(found) => (found.log.map(|log| owned_by(log, key.0)), found.high_watermark),
         None => (create(), Offset::ZERO),
     };
     let log = match log {
@@ -286,12 +286,12 @@ fn bring_up(plane: &Plane, birth: Birth, found: Option<Found>) -> Arc<Partition>
     Partition::new(key, name, state)
 }
 
-/// A log that does not know its topic any more, or never did, is written down for the one of its name.
-fn owned_by(mut log: Log, topic: TopicId) -> Result<Log, LogError> {
+/// A log that does not know its topic belongs to the one of its name.
+fn owned_by(mut log: Log, topic: TopicId) -> Log {
     if log.topic_id().is_none() {
-        log.adopt(topic)?;
+        log.adopt(topic);
     }
-    Ok(log)
+    log
 }
 
 /// Whether a log was written for another topic of the same name.

@@ -5,11 +5,15 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
+use crate::open_files::OpenFiles;
+
+/// More files than that are not worth their memory in the kernel.
+const OPEN_FILES_MAX: usize = 16_384;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,10 +83,22 @@ impl Disk for RealDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn open_files(&self) -> Option<&OpenFiles> {
+        // The limit is the process's, and so are the files.
+        static OPEN_FILES: OnceLock<OpenFiles> = OnceLock::new();
+        Some(OPEN_FILES.get_or_init(|| OpenFiles::new(open_files_max())))
+    }
+
     fn total_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
+}
+
+/// Half of what the process may have open: the rest is for connections.
+fn open_files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(OPEN_FILES_MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX)).min(OPEN_FILES_MAX)
 }
 
 impl DiskFile for RealFile {

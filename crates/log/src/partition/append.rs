@@ -121,6 +121,7 @@ impl Log {
     /// Writes batches that belong at the end, in one segment.
     fn write(&mut self, bytes: &[u8], headers: &[BatchHeader], now: Timestamp) -> Result<(), LogError> {
         let last = headers.last().expect("something to write");
+        self.persist_identity()?;
         self.date_active(now)?;
         if self.must_roll(bytes.len(), last, now) {
             self.roll(headers[0].base_offset)?;

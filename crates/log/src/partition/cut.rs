@@ -63,6 +63,7 @@ impl Log {
     /// leader has no record of where it was.
     pub fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
         self.check_sound()?;
+        self.persist_identity()?;
         let old = std::mem::replace(&mut self.segments, vec![Segment::new(start, 0)]);
         // Until the old segments are gone for good, nothing is known to be durable.
         (self.start, self.end, self.recovery_point) = (start, start, Offset::ZERO);

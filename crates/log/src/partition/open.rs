@@ -47,19 +47,9 @@ pub struct RecoveryReport {
 /// A partition has at most as many producers as fit; an entry takes 46 bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 
-/// Whether no record was ever written to the log in `dir`.
-fn holds_nothing(disk: &dyn Disk, dir: &Path, names: &[DirEntry]) -> Result<bool, LogError> {
-    for entry in names.iter().filter(|entry| entry.name.ends_with(LOG_SUFFIX)) {
-        let path = dir.join(&entry.name);
-        if disk.file_len(&path).map_err(LogError::io("look at", &path))? > 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 impl Log {
-    /// Makes the log of a new replica. Nothing is synced: until the first flush it can be made again.
+    /// Makes the log of a new replica. Nothing is written but its directory: until the first record it can
+    /// be made again.
     pub fn create(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -69,18 +59,15 @@ impl Log {
         disk.create_dir_all(&dir).map_err(LogError::io("create", &dir))?;
         let mut log = Self::empty(disk, dir, options, None);
         if let Some(id) = topic_id {
-            log.adopt(id)?;
+            log.adopt(id);
         }
         Ok(log)
     }
 
-    /// Writes down which topic this log belongs to. It is synced with the first records.
-    pub fn adopt(&mut self, topic: TopicId) -> Result<(), LogError> {
-        partition_metadata::write(self.disk.as_ref(), &self.dir, topic)
-            .map_err(LogError::io("write", &self.dir))?;
+    /// Says which topic this log belongs to. It is written down before its next records.
+    pub fn adopt(&mut self, topic: TopicId) {
         self.topic_id = Some(topic);
-        self.identity_unsynced = true;
-        Ok(())
+        self.identity_unwritten = true;
     }
 
     /// Opens the log in `dir`.
@@ -91,11 +78,7 @@ impl Log {
         opening: Opening,
     ) -> Result<(Self, Option<RecoveryReport>), LogError> {
         let names = disk.list(&dir).map_err(LogError::io("list", &dir))?;
-        let topic_id = match partition_metadata::read(disk.as_ref(), &dir, &names) {
-            // Half written when the disk was full or the power went: nothing came after it.
-            Err(LogError::Damaged { .. }) if holds_nothing(disk.as_ref(), &dir, &names)? => None,
-            read => read?,
-        };
+        let topic_id = partition_metadata::read(disk.as_ref(), &dir, &names)?;
         let mut log = Self::empty(disk, dir, options, topic_id);
         log.epochs = Epochs::load(log.disk.as_ref(), &log.dir)
             .map_err(io::Error::from)
@@ -142,7 +125,7 @@ impl Log {
             producers: Producers::default(),
             poisoned: false,
             names_unsynced: true,
-            identity_unsynced: false,
+            identity_unwritten: false,
             cuts: 0,
         }
     }

@@ -1,6 +1,7 @@
 //! What a log makes of damaged indexes, stale snapshots, gaps and syncs that come late.
 
 use super::*;
+use crate::disk::Survival;
 use crate::producers::Producers;
 
 const SUFFIXES: [&str; 2] = ["index", "timeindex"];
@@ -250,44 +251,58 @@ fn an_idle_log_takes_less_than_a_kibibyte() {
     assert!(size < 1_024, "{size} bytes");
 }
 
-#[test]
-fn a_half_written_identity_of_an_empty_log_is_none_and_of_a_full_one_an_error() {
-    for holds_records in [false, true] {
-        let disk = MemDisk::new();
-        let mut log = new_log(&disk, 1 << 20);
-        if holds_records {
-            append(&mut log, 2, 0).expect("no fault");
-        }
-        drop(log);
-        let path = Path::new(DIR).join("partition.metadata");
-        let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("no fault");
-        file.truncate(20).expect("no fault");
-        let disk: Arc<dyn Disk> = Arc::new(disk);
-        let opened = Log::open(disk.clone(), DIR.into(), options(1 << 20), Opening::default());
-        if holds_records {
-            let error = opened.err().expect("nobody knows whose records these are");
-            assert!(error.to_string().contains("partition.metadata"), "{error}");
-            continue;
-        }
-        let (mut log, _) = opened.expect("there is nothing to lose");
-        assert_eq!(log.topic_id(), None);
-        log.adopt(topic_id()).expect("no fault");
-        drop(log);
-        let (log, _) =
-            Log::open(disk, DIR.into(), options(1 << 20), Opening::default()).expect("whole again");
-        assert_eq!(log.topic_id(), Some(topic_id()));
+/// A power cut that leaves all names, and of each file the first `keep` bytes.
+struct Torn {
+    keep: usize,
+}
+
+impl Survival for Torn {
+    fn of_write(&mut self, len: usize, _later: usize) -> usize {
+        self.keep.min(len)
+    }
+
+    fn of_resize(&mut self) -> bool {
+        true
+    }
+
+    fn of_names(&mut self, changes: usize) -> usize {
+        changes
     }
 }
 
 #[test]
-fn the_identity_is_synced_with_the_first_records() {
-    let disk = MemDisk::new();
-    let mut log = new_log(&disk, 1 << 20);
-    append(&mut log, 2, 0).expect("no fault");
-    log.flush().expect("no fault");
-    drop(log);
-    disk.crash(Crash::Power);
-    let (log, _) =
-        Log::open(Arc::new(disk), DIR.into(), options(1 << 20), Opening::default()).expect("it was synced");
-    assert_eq!((log.topic_id(), log.end()), (Some(topic_id()), Offset::new(2)));
+fn records_that_nobody_synced_come_through_a_power_cut_with_their_topic_or_not_at_all() {
+    let mut survived = 0;
+    for (keep, changes) in (0..200).step_by(7).flat_map(|keep| (0..12).map(move |changes| (keep, changes))) {
+        let disk = MemDisk::new();
+        let mut log = new_log(&disk, 1 << 20);
+        disk.stop_after(changes);
+        let _ = append(&mut log, 2, 0);
+        drop(log);
+        disk.lose_power(&mut Torn { keep });
+        disk.crash(Crash::Process);
+        let log = reopen(&disk, 1 << 20, Opening::default());
+        if log.end() > Offset::ZERO {
+            assert_eq!(log.topic_id(), Some(topic_id()), "{keep} bytes after {changes} changes");
+            survived += 1;
+        }
+    }
+    assert!(survived > 0, "a cut that takes everything shows nothing");
+}
+
+#[test]
+fn the_topic_of_a_log_is_durable_before_its_first_record_and_once_it_is_closed() {
+    for appends in [true, false] {
+        let disk = MemDisk::new();
+        let mut log = new_log(&disk, 1 << 20);
+        if appends {
+            append(&mut log, 2, 0).expect("no fault");
+        } else {
+            log.close().expect("no fault");
+        }
+        drop(log);
+        disk.crash(Crash::Power);
+        let log = reopen(&disk, 1 << 20, Opening::default());
+        assert_eq!(log.topic_id(), Some(topic_id()), "appends: {appends}");
+    }
 }
