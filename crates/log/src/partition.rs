@@ -13,6 +13,7 @@
 
 mod append;
 mod cut;
+mod leftovers;
 mod lookup;
 mod open;
 mod read;

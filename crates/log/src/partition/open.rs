@@ -14,6 +14,7 @@ use wire::batch::BatchRef;
 use crate::disk::{DirEntry, Disk, OpenMode, read_file};
 use crate::epochs::Epochs;
 use crate::partition::cut::SNAPSHOT_SUFFIX;
+use crate::partition::leftovers;
 use crate::partition::read::FileSlice;
 use crate::partition::{Log, LogError, LogOptions};
 use crate::partition_metadata;
@@ -77,7 +78,7 @@ impl Log {
         options: LogOptions,
         opening: Opening,
     ) -> Result<(Self, Option<RecoveryReport>), LogError> {
-        let names = disk.list(&dir).map_err(LogError::io("list", &dir))?;
+        let names = leftovers::settle(disk.as_ref(), &dir)?;
         let topic_id = partition_metadata::read(disk.as_ref(), &dir, &names)?;
         let mut log = Self::empty(disk, dir, options, topic_id);
         log.epochs = Epochs::load(log.disk.as_ref(), &log.dir)
@@ -87,9 +88,6 @@ impl Log {
         for entry in names.iter().filter(|entry| !entry.is_dir) {
             if let Some(base) = parse_name(&entry.name, LOG_SUFFIX) {
                 segments.push(log.found(base)?);
-            } else if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") {
-                let path = log.dir.join(&entry.name);
-                log.disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
             }
         }
         if segments.is_empty() {
