@@ -15,7 +15,7 @@ mod start;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use config::NodeConfig;
 use log::Disk;
@@ -117,7 +117,7 @@ pub struct Node {
     disk: Arc<dyn Disk>,
     /// The lifecycle's end, where the node is a broker.
     leaving: CancellationToken,
-    lifecycle: Option<JoinHandle<Result<(), LifecycleError>>>,
+    lifecycle: Mutex<Option<JoinHandle<Result<(), LifecycleError>>>>,
     /// Everything that only ends when told to.
     tasks: Tasks,
     stop: CancellationToken,
@@ -184,10 +184,11 @@ impl Node {
         }
     }
 
-    /// Stops in order. What clients were told stays true.
-    pub async fn stop(mut self) {
+    /// Stops in order, once. What clients were told stays true. The directories' locks go with the node.
+    pub async fn stop(&self) {
         self.leaving.cancel();
-        if let Some(lifecycle) = self.lifecycle.take()
+        let lifecycle = self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(lifecycle) = lifecycle
             && let Err(error) = lifecycle.await
         {
             tracing::error!(node = %self.context.node, %error, "the broker's lifecycle ended badly");

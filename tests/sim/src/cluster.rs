@@ -310,8 +310,6 @@ async fn life(options: NodeOptions, slot: Rc<RefCell<Weak<Node>>>, stop: Rc<Noti
         failure = node.failed() => Some(failure.to_string()),
         () = stop.notified() => None,
     };
-    slot.replace(Weak::new());
-    let node = Rc::try_unwrap(node).ok().expect("whoever looks at a node lets go of it before it runs on");
     match failed {
         Some(failure) => Err(failure),
         None => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use config::NodeConfig;
@@ -145,7 +145,7 @@ impl Starting {
             addresses: self.addresses,
             disk: self.options.disk,
             leaving,
-            lifecycle,
+            lifecycle: Mutex::new(lifecycle),
             tasks: self.tasks,
             stop: self.stop,
             failure,
