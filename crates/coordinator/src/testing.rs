@@ -43,7 +43,7 @@ pub struct Log {
 pub struct Memory {
     pub member: StrBytes,
     pub generation: i32,
-    pub leads: bool,
+    pub protocol: String,
 }
 
 /// A shard, its log, and the clients.
@@ -164,7 +164,7 @@ impl Life {
     fn request(&self, command: &str, client: &str, rest: &Words<'_>) -> (i16, RequestKind) {
         let group = GroupId(text(&self.group));
         let memory = self.clients.get(client).cloned().unwrap_or_default();
-        let member = rest.value("id").map_or(memory.member, |id| self.id(id));
+        let member = rest.value("id").map_or(memory.member.clone(), |id| self.id(id));
         let generation = rest.number("gen", memory.generation);
         let instance = rest.value("instance").map(text);
         match command {
@@ -186,6 +186,8 @@ impl Life {
                 (version, request.into())
             }
             "sync" => {
+                let known = Some(memory.protocol.as_str()).filter(|name| !name.is_empty());
+                let protocol = rest.value("protocol").or(known).unwrap_or("range");
                 let parts = rest.0.iter().filter_map(|word| word.split_once('='));
                 let parts = parts.filter(|(name, _)| name.contains('.')).map(|(name, part)| {
                     SyncGroupRequestAssignment::default()
@@ -197,7 +199,8 @@ impl Life {
                     .with_member_id(member)
                     .with_generation_id(generation)
                     .with_group_instance_id(instance)
-                    .with_protocol_name(rest.value("protocol").map(text))
+                    .with_protocol_type(Some(text(rest.value("type").unwrap_or("consumer"))))
+                    .with_protocol_name(Some(text(protocol)).filter(|name| name.as_str() != "-"))
                     .with_assignments(parts.collect());
                 (rest.version(5), request.into())
             }
@@ -343,7 +346,8 @@ impl Life {
             ErrorCode::None => {
                 memory.member = response.member_id.clone();
                 memory.generation = response.generation_id;
-                memory.leads = response.leader == response.member_id;
+                memory.protocol =
+                    response.protocol_name.as_ref().map(ToString::to_string).unwrap_or_default();
             }
             ErrorCode::MemberIdRequired => memory.member = response.member_id.clone(),
             ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => *memory = Memory::default(),

@@ -12,6 +12,9 @@ use crate::call::Call;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
+/// From which version on a member must say what protocol it goes by (KIP-559).
+const SAYS_HOW: i16 = 5;
+
 /// Answers now, or lets the member wait for the leader.
 pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &SyncGroupRequest) {
     // A part that is told must be committed: whoever leads next must know it.
@@ -22,6 +25,10 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &SyncGroupReques
 }
 
 fn sync(turn: &mut Turn<'_>, call: &Call, request: &SyncGroupRequest) -> Result<(), Refusal> {
+    let says_how = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if call.caller.version >= SAYS_HOW && !says_how {
+        return Err(Refusal::InconsistentProtocol);
+    }
     if request.group_id.is_empty() {
         return Err(Refusal::InvalidGroupId);
     }

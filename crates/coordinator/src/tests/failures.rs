@@ -88,7 +88,7 @@ fn who_waits_for_a_deposed_coordinator_is_sent_away_and_what_was_not_committed_i
         > c join NOT_COORDINATOR c.6
         > e join NOT_COORDINATOR e.8
         list
-        > - list g:,Empty,Classic
+        > - list g:,Empty,classic
         ",
     );
 }
@@ -186,13 +186,13 @@ fn a_timer_whose_record_fails_tries_again_a_second_later() {
         fail unavailable
         pass 10000
         list
-        > - list g:consumer,Stable,Classic
+        > - list g:consumer,Stable,classic
         pass 999
         list
-        > - list g:consumer,Stable,Classic
+        > - list g:consumer,Stable,classic
         pass 1
         list
-        > - list g:consumer,Empty,Classic
+        > - list g:consumer,Empty,classic
         ",
     );
 }

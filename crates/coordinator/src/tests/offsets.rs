@@ -29,12 +29,12 @@ fn a_simple_consumer_commits_without_a_group() {
         fetch t-0 v7
         > - fetch NONE t-0=5
         list
-        > - list g:,Empty,Classic
+        > - list g:,Empty,classic
         reload
         fetch all
         > - fetch NONE t-0=5'note' u-3=7
         list
-        > - list g:,Empty,Classic
+        > - list g:,Empty,classic
         group h
         fetch all
         > - fetch NONE
@@ -174,11 +174,11 @@ fn groups_are_listed_by_state_and_kind() {
     after_one(
         "
         list state=completingrebalance
-        > - list g:consumer,CompletingRebalance,Classic
+        > - list g:consumer,CompletingRebalance,classic
         list state=Stable
         > - list
         list type=classic
-        > - list g:consumer,CompletingRebalance,Classic
+        > - list g:consumer,CompletingRebalance,classic
         list type=consumer
         > - list
         ",

@@ -165,7 +165,7 @@ fn silence_ends_a_session_and_an_empty_group_keeps_its_generation() {
         describe
         > - describe NONE Empty,consumer,
         list
-        > - list g:consumer,Empty,Classic
+        > - list g:consumer,Empty,classic
         join a
         > a join UNKNOWN_MEMBER_ID a.1
         join a v3
@@ -260,6 +260,10 @@ fn stale_generations_and_strangers_are_refused() {
         > b sync ILLEGAL_GENERATION
         sync b protocol=sticky
         > b sync INCONSISTENT_GROUP_PROTOCOL
+        sync b protocol=-
+        > b sync INCONSISTENT_GROUP_PROTOCOL
+        sync b protocol=- v4
+        > b sync NONE y
         sync b protocol=range
         > b sync NONE y
         leave c id=made-up
