@@ -223,8 +223,8 @@ impl Cluster {
     }
 
     /// What keeps the cluster from being whole: nodes that do not serve, partitions that are not led or
-    /// lack replicas. Nodes that may stay away are left out.
-    pub fn lacks(&self) -> Vec<String> {
+    /// lack replicas. Partitions that may stay as they are, by topic and index, are left out.
+    pub fn lacks(&self, may_stay: impl Fn(&str, i32) -> bool) -> Vec<String> {
         let mut lacking = Vec::new();
         for machine in self.machines.values().filter(|machine| !machine.is_serving()) {
             let refusal = machine.refusal().unwrap_or_default();
@@ -233,6 +233,9 @@ impl Cluster {
         let Some(picture) = self.newest_metadata() else { return lacking };
         for topic in picture.image.topics() {
             for (index, partition) in topic.partitions() {
+                if may_stay(topic.name.as_str(), index.get()) {
+                    continue;
+                }
                 let name = format!("{}-{index}", topic.name);
                 if partition.leader.is_none() {
                     lacking.push(format!("{name} has no leader"));

@@ -194,7 +194,10 @@ impl Run {
     async fn becomes_whole(&self, within: Duration, what: &str) -> bool {
         let deadline = Instant::now() + within;
         loop {
-            let lacking = self.cluster.lacks();
+            let lacking = {
+                let watch = self.watch.borrow();
+                self.cluster.lacks(|topic, partition| watch.is_flipped(topic, partition))
+            };
             if lacking.is_empty() {
                 return true;
             }

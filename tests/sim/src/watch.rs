@@ -168,15 +168,19 @@ impl Watch {
     /// All faults are healed.
     pub fn healed(&mut self) {}
 
+    /// Whether a bit flipped in a log of this partition, on any node. Nobody reads on behind it, and no
+    /// follower copies it: as in Kafka, such a replica waits for its operator.
+    pub fn is_flipped(&self, topic: &str, partition: i32) -> bool {
+        let flipped = self.seen.harms.iter().filter(|harmed| harmed.harm == Harm::BitsFlipped);
+        let mut logs = flipped.filter_map(|harmed| harmed.partition.as_ref());
+        logs.any(|log| log.topic.as_str() == topic && log.partition.get() == partition)
+    }
+
     /// What was read at the end. What was acknowledged and is not there is for the clients' history to judge;
-    /// but every log has to be read to its end, unless a bit of it flipped: nobody reads on there.
+    /// but every log has to be read to its end, unless a bit of it flipped.
     pub fn read(&mut self, reading: &FinalReading) {
         for ((topic, index), (end, position)) in &reading.unread {
-            let is_flipped = |partition: &TopicPartition| {
-                partition.topic.as_str() == topic && partition.partition.get() == *index
-            };
-            let mut harmed = self.seen.harms.iter().filter_map(|harmed| harmed.partition.as_ref());
-            if !harmed.any(is_flipped) {
+            if !self.is_flipped(topic, *index) {
                 self.violated(format!("{topic}-{index} is read to {position:?} and not to its end {end:?}"));
             }
         }
