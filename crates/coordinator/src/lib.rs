@@ -25,7 +25,7 @@
 //! ```
 //!
 //! The shell finds the shard ([`partition_of`]), asks for authorisation and quotas before `handle`, answers
-//! COORDINATOR_LOAD_IN_PROGRESS while it loads and NOT_COORDINATOR where it does not lead. It resolves topic ids,
+//! COORDINATOR_LOAD_IN_PROGRESS while it loads and NOT_COORDINATOR where it does not lead ([`refuse`]). It resolves topic ids,
 //! and takes topics that do not exist or may not be used out of OffsetCommit, OffsetFetch and OffsetDelete.
 //! DescribeGroups, ListGroups, DeleteGroups and OffsetFetch may concern several shards: it asks each about its
 //! own groups and joins the answers' lists. When topics are deleted it tells each shard: [`Shard::forget_topic`].
@@ -49,6 +49,7 @@ mod overrule;
 mod partition;
 pub mod record;
 pub mod refusal;
+mod refuse;
 pub mod settings;
 pub mod shard;
 #[cfg(test)]
@@ -61,5 +62,6 @@ pub use call::{Call, Caller, Client, Now, Reply, Token};
 pub use group::{Group, GroupKind};
 pub use partition::partition_of;
 pub use record::{Record, ReplayError};
+pub use refuse::refuse;
 pub use settings::Settings;
 pub use shard::{AppendFailure, Shard};

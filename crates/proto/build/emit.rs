@@ -114,20 +114,17 @@ fn wire(out: &mut String, item: &Item) {
     line!(out, "        Ok(record)\n    }}\n}}");
 }
 
-/// A struct that may be null has a byte in front: -1, or 1 and then the struct.
+/// A tagged struct that may be null has a number in front: 0, or 1 and then the struct.
 fn nullable(out: &mut String, item: &Item) {
     let name = &item.name;
     line!(out, "\nimpl Wire for Option<{name}> {{\n    const SIZE_MIN: usize = 1;\n");
     line!(out, "    fn put(&self, form: Form, out: &mut Vec<u8>) -> Result<(), EncodeError> {{");
-    line!(out, "        match self {{\n            None => (-1_i8).put(form, out),");
-    line!(
-        out,
-        "            Some(value) => 1_i8.put(form, out).and_then(|()| value.put(form, out)),\n        }}\n    }}\n"
-    );
+    line!(out, "        put_varint(u32::from(self.is_some()), out);");
+    line!(out, "        self.as_ref().map_or(Ok(()), |value| value.put(form, out))\n    }}\n");
     line!(out, "    fn get(form: Form, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {{");
     line!(
         out,
-        "        if i8::get(form, reader)? < 0 {{ Ok(None) }} else {{ {name}::get(form, reader).map(Some) }}"
+        "        if reader.varint()? == 0 {{ Ok(None) }} else {{ {name}::get(form, reader).map(Some) }}"
     );
     line!(out, "    }}\n}}");
 }

@@ -233,8 +233,8 @@ fn check_fields(schema: &Schema, item: &Item) -> Result<(), String> {
         check_shape(schema, &field.shape).map_err(|name| format!("{place}: there is no type {name}"))?;
         let nullable = match field.shape {
             Shape::Array(_) | Shape::Scalar(Scalar::String | Scalar::Bytes) => true,
-            // A struct has no form in which null depends on the version.
-            Shape::Struct(_) => field.null_from == Some(0),
+            // Untagged, null looks different, and no record has that.
+            Shape::Struct(_) => field.tag.is_some() && field.null_from == Some(0),
             Shape::Scalar(_) => false,
         };
         if field.null_from.is_some() && !nullable {

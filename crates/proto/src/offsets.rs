@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use crate::codec::tests::draw::{Draw, Random};
 #[allow(unused_imports, reason = "what generated code needs differs by file")]
 use crate::codec::{
-    DecodeError, EncodeError, Form, Message, Reader, Tags, Wire, get_null_from, put_null_from,
+    DecodeError, EncodeError, Form, Message, Reader, Tags, Wire, get_null_from, put_null_from, put_varint,
 };
 use model::Uuid;
 

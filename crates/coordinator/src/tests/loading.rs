@@ -171,3 +171,68 @@ fn a_group_that_became_too_large_while_nobody_led_it_shrinks() {
     shard.loaded(Life::new(Settings::default()).now());
     assert_eq!(shard.groups().next().expect("it is there").1.state(), "PreparingRebalance");
 }
+
+/// What Kafka wrote, record by record.
+fn of_kafka() -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let lines = include_str!("kafka_4_3.txt").lines().filter(|line| !line.starts_with('#'));
+    let byte = |pair: &[u8]| {
+        let digits = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(digits, 16).expect("two hex digits")
+    };
+    let bytes = |text: &str| text.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>();
+    let record = |line: &str| {
+        let (key, value) = line.split_once(' ').expect("a key and a value");
+        (bytes(key), (value != "-").then(|| bytes(value)))
+    };
+    lines.map(record).collect()
+}
+
+#[test]
+fn what_kafka_wrote_is_read_and_would_be_written_alike() {
+    let records = of_kafka();
+    assert!(records.len() > 20);
+    for (key, value) in records {
+        let entry = Entry::read(&key, value.as_deref(), 0).expect("Kafka wrote it");
+        let record = entry.to_record().expect("it was written before");
+        assert_eq!((record.key, record.value), (key, value), "{entry:?}");
+    }
+}
+
+#[test]
+fn groups_that_kafka_wrote_go_on_here() {
+    let mut shard = shard();
+    for (at, (key, value)) in of_kafka().iter().enumerate() {
+        let at = Offset::new(i64::try_from(at).expect("few"));
+        shard.replay(key, value.as_deref(), at).expect("Kafka wrote it");
+    }
+    shard.loaded(Life::new(Settings::default()).now());
+    let told: Vec<String> = shard
+        .groups()
+        .map(|(id, group)| {
+            let members = match group {
+                Group::Classic(group) => {
+                    group.check_members();
+                    let member = |member: &std::sync::Arc<crate::classic::Member>| {
+                        String::from_utf8_lossy(&member.assignment).into_owned()
+                    };
+                    group.members().map(member).collect::<Vec<_>>().join(",")
+                }
+                Group::Consumer(group) => if group.is_subscribed_to("u") { "t,u" } else { "t" }.to_owned(),
+            };
+            let offsets = shard.committed_offsets().of(id).count();
+            let (kind, state) = (group.kind().name(), group.state());
+            format!("{id} {kind} {state} [{members}] {offsets}")
+        })
+        .collect();
+    let expected = [
+        "a_follower_restarts_without_a_rebalance-g classic Stable [x,y] 0",
+        "a_leader_that_restarts_may_skip_the_assignment_or_must_not_notice-g classic Stable [x,y] 0",
+        "before_version_4_no_id_is_asked_for-g classic Empty [] 0",
+        "members_commit_in_their_generation_but_not_before_the_leader_has_spoken-g classic Empty [] 1",
+        "members_that_come_and_go_make_new_generations-g classic Stable [x,y,z] 0",
+        "modern consumer Stable [t,u] 20",
+        "protocols_must_fit-g classic Empty [] 0",
+        "protocols_must_fit-h classic Empty [] 0",
+    ];
+    assert_eq!(told, expected);
+}
