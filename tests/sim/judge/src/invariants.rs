@@ -216,8 +216,9 @@ impl Invariants {
     pub fn set_lossy(&mut self, partition: Key, lossy: bool) {
         if lossy {
             self.bench.lossy.insert(partition);
-        } else {
-            self.bench.lossy.remove(&partition);
+        } else if self.bench.lossy.remove(&partition) {
+            self.committed.loss_ended(partition);
+            self.acks.loss_ended(partition);
         }
     }
 

@@ -10,6 +10,7 @@
 //!    copy that it lost is not restored. A failed fsync drops what was dirty: the same.
 //! 4. With power lost on more, only topics with **`flush.messages=1`** promise: what they
 //!    acknowledged was on disk. Lost disks and flipped bits cost them a copy too.
+//!    A reader recognises a **flipped bit** by the checksum and gets no further while that copy leads.
 //! 5. An **unclean election** loses whatever the elected replica lacks: who allows it, agreed.
 //!
 //! While records may be lost legally, a partition has a *loss*: a span of time. Before and after
@@ -131,8 +132,20 @@ impl Promise {
         let mut losses = at_once(self.faults.harms.iter().filter(costs).collect(), topic.min_insync.max(1));
         let unclean = self.faults.unclean_elections.iter().filter(|(one, _)| one == partition);
         losses.extend(unclean.map(|(_, span)| *span));
+        // Where the damaged copy leads, nobody reads past the damage.
+        losses.extend(self.flips(partition).map(|harmed| harmed.span));
         losses.extend(self.metadata_lost.map(|from| Span { from, until: None }));
         merged(losses)
+    }
+
+    /// Flipped bits in one of the partition's own logs. Whoever reads there must refuse what it gets.
+    pub fn flips<'a>(&'a self, partition: &'a TopicPartition) -> impl Iterator<Item = &'a Harmed> {
+        let is_flip = |harmed: &&Harmed| harmed.harm == Harm::BitsFlipped;
+        self.faults
+            .harms
+            .iter()
+            .filter(is_flip)
+            .filter(move |harmed| harmed.partition.as_ref() == Some(partition))
     }
 
     /// Whether the partition's records may be lost legally at that time.

@@ -30,6 +30,8 @@ pub(super) struct Partition<'a> {
     pub(super) name: &'a TopicPartition,
     /// When its records may have been lost legally, in order.
     pub(super) losses: Vec<Span>,
+    /// Bits of one of its copies flipped: readers meet checksums that do not match.
+    pub(super) is_flipped: bool,
     /// Its topic may be gone.
     pub(super) is_deleted: bool,
     /// In order of invocation.
@@ -169,6 +171,7 @@ impl<'a> Lanes<'_, 'a> {
         self.by_name.entry(name).or_insert_with(|| Partition {
             name,
             losses: self.promise.losses(name),
+            is_flipped: self.promise.flips(name).next().is_some(),
             is_deleted: false,
             sends: Vec::new(),
             values: Vec::new(),

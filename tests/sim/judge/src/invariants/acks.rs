@@ -55,6 +55,13 @@ impl Acks {
         self.check(key, bench);
     }
 
+    /// What the newest leader lacks by now was lost legally.
+    pub(super) fn loss_ended(&mut self, key: Key) {
+        if let (Some(leader), Some(acked)) = (self.newest.get(&key), self.ends.get_mut(&key)) {
+            *acked = leader.end.min(*acked);
+        }
+    }
+
     fn check(&mut self, key: Key, bench: &mut Bench) {
         let (Some(leader), Some(acked)) = (self.newest.get(&key), self.ends.get_mut(&key)) else { return };
         if leader.end >= *acked {

@@ -6,11 +6,11 @@
 //! logs of the in-sync set are equal up to the watermark because each equals that copy. A
 //! log that was cut is compared again from the cut on; a restarted node's from its start.
 //!
-//! For a lossy partition a batch of a later epoch replaces what was lost, and all are
+//! For a lossy partition, and after that for what nobody was seen to have since, a batch of a later epoch replaces what was lost, and all are
 //! compared with it anew. Two batches of one epoch at one offset are never excused, nor is
 //! anything of the metadata log. The logs of a damaged node are left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{LeaderEpoch, NodeId, Offset};
 
@@ -33,6 +33,8 @@ struct Batch {
 #[derive(Debug, Default)]
 struct Chain {
     batches: BTreeMap<i64, Batch>,
+    /// Of those, the ones seen before a legal loss and on no node since: they may be gone.
+    doubtful: BTreeSet<i64>,
     verified: BTreeMap<NodeId, i64>,
 }
 
@@ -84,6 +86,13 @@ impl Committed {
             if let Some(what) = broken {
                 bench.break_of(Rule::LogsAgree, Some(*key), format!("{}: {what}", seen.name));
             }
+        }
+    }
+
+    /// A time ended in which records of this partition may have been lost legally.
+    pub(super) fn loss_ended(&mut self, key: Key) {
+        if let Some(chain) = self.partitions.get_mut(&key) {
+            chain.doubtful = chain.batches.keys().copied().collect();
         }
     }
 
@@ -143,8 +152,12 @@ impl Chain {
     fn take(&mut self, batch: Batch, lossy: bool) -> Finding {
         let before = self.batches.range(..batch.next).next_back().map(|(_, before)| *before);
         match before {
-            Some(first) if first == batch => Finding::Same,
+            Some(first) if first == batch => {
+                self.doubtful.remove(&first.base);
+                Finding::Same
+            }
             Some(first) if first.next > batch.base => {
+                let lossy = lossy || self.doubtful.contains(&first.base);
                 if lossy && batch.epoch > first.epoch {
                     self.replace(batch);
                     Finding::New
