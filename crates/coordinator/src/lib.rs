@@ -24,11 +24,18 @@
 //! the end   resign(): everybody who waits is told NOT_COORDINATOR; then drop the shard
 //! ```
 //!
-//! The shell finds the shard ([`partition_of`]), asks for authorisation and quotas before `handle`, answers
-//! COORDINATOR_LOAD_IN_PROGRESS while it loads and NOT_COORDINATOR where it does not lead ([`refuse`]). It resolves topic ids,
-//! and takes topics that do not exist or may not be used out of OffsetCommit, OffsetFetch and OffsetDelete.
-//! DescribeGroups, ListGroups, DeleteGroups and OffsetFetch may concern several shards: it asks each about its
-//! own groups and joins the answers' lists. When topics are deleted it tells each shard: [`Shard::forget_topic`].
+//! The shell finds the shards ([`route`], [`join`]), asks for authorisation and quotas before `handle` (one place a
+//! kind of request), and answers COORDINATOR_LOAD_IN_PROGRESS while a shard loads and NOT_COORDINATOR where it does
+//! not lead ([`refuse`]). It resolves topic ids, and takes topics that do not exist or may not be used out of
+//! OffsetCommit, OffsetFetch and OffsetDelete. When a topic is deleted it tells each shard: [`Shard::forget_topic`].
+//!
+//! # Where this differs from Kafka
+//!
+//! - An append that fails undoes the whole turn. Kafka would begin a rebalance where the leader's SyncGroup could
+//!   not be written; here the leader may send it again, and the others wait on.
+//! - A request that a client sends again releases the one before (REBALANCE_IN_PROGRESS); Kafka never answers that.
+//! - A JoinGroup that is refused leaves no empty group behind.
+//! - An empty group whose next member holds a fresh id is not deleted under it.
 
 pub mod alarm;
 pub mod call;
@@ -50,6 +57,7 @@ mod partition;
 pub mod record;
 pub mod refusal;
 mod refuse;
+mod route;
 pub mod settings;
 pub mod shard;
 #[cfg(test)]
@@ -63,5 +71,6 @@ pub use group::{Group, GroupKind};
 pub use partition::partition_of;
 pub use record::{Record, ReplayError};
 pub use refuse::refuse;
+pub use route::{Route, join, route};
 pub use settings::Settings;
 pub use shard::{AppendFailure, Shard};

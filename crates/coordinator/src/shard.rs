@@ -31,6 +31,10 @@ use crate::turn::{Core, Turn, refused_join};
 /// How long time stands still after a timer's records could not be appended.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Most batches whose commit is told apart. Each keeps a version of the committed offsets; while replication lags
+/// further behind, the last ones are taken for committed together, a little late.
+const UNCOMMITTED_MAX: usize = 1000;
+
 /// Why records were not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendFailure {
@@ -322,6 +326,13 @@ impl Shard {
         let in_order = self.uncommitted.back().is_none_or(|before| before.last < last);
         assert!(in_order, "records were appended below earlier ones");
         let offsets = self.core.hard.offsets().clone();
+        if self.uncommitted.len() == UNCOMMITTED_MAX {
+            let newest = self.uncommitted.back_mut().expect("it is full");
+            newest.last = last;
+            newest.offsets = offsets;
+            newest.replies.extend(replies);
+            return;
+        }
         let due = now.clock.after(self.settings.commit_timeout);
         self.uncommitted.push_back(Uncommitted { last, offsets, replies, due });
     }

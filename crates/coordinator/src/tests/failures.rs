@@ -1,6 +1,7 @@
 //! Appends fail, commits do not come, the leadership is lost: nothing is acknowledged that may be lost.
 
-use crate::testing::check;
+use crate::Settings;
+use crate::testing::{Life, check};
 
 #[test]
 fn a_commit_that_is_not_appended_never_was() {
@@ -213,4 +214,23 @@ fn a_static_member_whose_return_is_not_appended_is_not_fenced() {
         > a beat NONE
         ",
     );
+}
+
+#[test]
+fn replication_may_lag_by_any_number_of_commits() {
+    let mut life = Life::new(Settings::default());
+    life.run("hold");
+    for offset in 0..1100 {
+        life.transcript.clear();
+        life.run(&format!("commit - t-0={offset}"));
+    }
+    assert_eq!(life.waiting.len(), 1100);
+    life.log.high_watermark = 1050;
+    life.run("list");
+    life.run("fetch t-0");
+    assert_eq!(life.transcript.last().map(String::as_str), Some("> - fetch NONE t-0=998"));
+    life.run("release");
+    life.run("fetch t-0");
+    assert_eq!(life.transcript.last().map(String::as_str), Some("> - fetch NONE t-0=1099"));
+    assert!(life.waiting.is_empty());
 }

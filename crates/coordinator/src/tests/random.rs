@@ -125,6 +125,8 @@ impl Witness {
                     let told = r.groups[0].topics[0].partitions[0].committed_offset;
                     let back = told < self.acknowledged && line.starts_with("fetch");
                     assert!(!back, "an offset went back\n{}", life.transcript.join("\n"));
+                    // What was told once is not unsaid either.
+                    self.acknowledged = self.acknowledged.max(told);
                 }
                 _ => {}
             }
