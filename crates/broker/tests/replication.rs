@@ -163,7 +163,7 @@ fn retention_lets_old_segments_go_at_the_leader_and_then_everywhere() {
         let extra = "log.retention.check.interval.ms=1000\n";
         let mut cluster = Cluster::start_configured(1, 3, extra).await;
         let client = cluster.client(1).await;
-        let configs = [("retention.ms", "20000"), ("segment.ms", "1000"), ("file.delete.delay.ms", "0")];
+        let configs = [("retention.ms", "20000"), ("segment.ms", "1000"), ("file.delete.delay.ms", "60000")];
         create_on(&client, "t", &[2, 3], &configs).await;
         check_led(&client, "t", "2 [2, 3]").await;
         let second = cluster.client(2).await;
@@ -182,6 +182,13 @@ fn retention_lets_old_segments_go_at_the_leader_and_then_everywhere() {
         write(&second, "t", &["d"]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!((two(&cluster, 2), two(&cluster, 3)), (1, 1), "the first files are gone");
+        let gone = |cluster: &Cluster| {
+            let files = cluster.disk(2).files();
+            files.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "deleted")).count()
+        };
+        assert!(gone(&cluster) > 0, "their files have other names until nobody can need them");
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(gone(&cluster), 0);
         cluster.stop(2).await;
         check_led(&client, "t", "3 [3]").await;
         assert_eq!(

@@ -19,3 +19,4 @@ pub use partition::{
     AppendError, Appended, FileSlice, FoundTimestamp, LeaderRules, Log, LogError, LogOptions, Opening,
     RecoveryReport, Retention, Synced, Unsynced,
 };
+pub use segment::DELETED_SUFFIX;

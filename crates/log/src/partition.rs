@@ -173,6 +173,8 @@ pub struct Log {
     names_unsynced: bool,
     /// `partition.metadata` is not written yet: it is durable before the first record.
     identity_unwritten: bool,
+    /// Files of segments that retention let go, renamed and not removed yet.
+    retired: Vec<PathBuf>,
     /// How often the log's end was cut: a sync that began before a cut proves nothing after it.
     cuts: u64,
 }
@@ -257,6 +259,12 @@ impl Log {
     /// The producers that wrote to it.
     pub fn producers(&self) -> &Producers {
         &self.producers
+    }
+
+    /// Files that nobody needs any more, for the caller to remove when it likes; what is left of them
+    /// goes when the log is opened again.
+    pub fn take_retired(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.retired)
     }
 
     /// Takes new settings, from the next batch on.

@@ -14,6 +14,8 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::open_files::Slot;
 
+/// What a file's name ends with that is about to be removed.
+pub const DELETED_SUFFIX: &str = ".deleted";
 /// The suffix of the batches' file.
 pub const LOG_SUFFIX: &str = ".log";
 const INDEX_SUFFIX: &str = ".index";
@@ -227,6 +229,23 @@ impl Segment {
             }
         }
         Ok(files)
+    }
+
+    /// Gives its files names that say that they are gone; says which. Removing them can wait.
+    pub fn retire(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.close_file();
+        let mut retired = Vec::new();
+        for path in [self.path(dir), self.index_path(dir), self.time_index_path(dir)] {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(DELETED_SUFFIX);
+            let to = path.with_file_name(name);
+            match disk.rename(&path, &to) {
+                Ok(()) => retired.push(to),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(retired)
     }
 
     /// Deletes its files.

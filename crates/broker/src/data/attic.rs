@@ -1,4 +1,4 @@
-//! Directories of deleted replicas: renamed at once, removed after a while.
+//! Directories of deleted replicas and files of deleted segments: renamed at once, removed after a while.
 //!
 //! A rename is quick and frees the name; removing gigabytes is not. The delay
 //! (`file.delete.delay.ms`) lets reads under way finish from the open files.

@@ -119,6 +119,7 @@ fn move_start(plane: &Plane, partition: Arc<Partition>, offset: i64) -> Result<D
         state.fail_if_poisoned();
         return Err(Refused::from(error).into());
     }
+    plane.bury(&mut state);
     drop(state);
     // Followers that wait for records shall hear of it now.
     partition.waiters.wake();

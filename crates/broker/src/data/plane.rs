@@ -21,7 +21,7 @@ use crate::data::failed_dirs::FailedDirs;
 use crate::data::fetch::Sessions;
 use crate::data::fetchers::Fetchers;
 use crate::data::isr::IsrQueue;
-use crate::data::partition::{Key, Outcome, Partition};
+use crate::data::partition::{Key, Outcome, Partition, State};
 use crate::data::producer_ids::ProducerIds;
 use crate::publish::Picture;
 
@@ -140,6 +140,14 @@ impl Plane {
         }
         if outcome.wake {
             partition.waiters.wake();
+        }
+    }
+
+    /// Has the files removed that a log let go, after a while: reads under way may need them.
+    pub fn bury(&self, state: &mut State) {
+        let due = self.options.clock.now().after(state.settings.topic.file_delete_delay);
+        for path in state.log.as_mut().map(log::Log::take_retired).into_iter().flatten() {
+            self.attic.doom(due, path);
         }
     }
 

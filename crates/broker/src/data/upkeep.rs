@@ -4,6 +4,7 @@
 //! the disk runs on other threads, one kind of work at a time.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,8 +143,15 @@ async fn remove_doomed(plane: &Arc<Plane>) {
     let disk = plane.options.disk.clone();
     let work = move || {
         for path in due {
-            if let Err(error) = disk.remove_dir_all(&path) {
-                tracing::warn!(path = %path.display(), %error, "a deleted partition's directory cannot be removed");
+            let is_file = path.to_string_lossy().ends_with(log::DELETED_SUFFIX);
+            let removed = if is_file { disk.remove_file(&path) } else { disk.remove_dir_all(&path) };
+            match removed {
+                // Its partition has left, and taken it along.
+                Err(error) if is_file && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "what was deleted cannot be removed")
+                }
+                Ok(()) => {}
             }
         }
     };
@@ -198,13 +206,13 @@ async fn retain(plane: &Arc<Plane>) {
     let work = move || {
         let wall = plane.options.clock.wall();
         for partition in plane.partitions() {
-            retain_one(&partition, wall);
+            retain_one(&plane, &partition, wall);
         }
     };
     blocking.run(work).await;
 }
 
-fn retain_one(partition: &Partition, wall: model::Timestamp) {
+fn retain_one(plane: &Plane, partition: &Partition, wall: model::Timestamp) {
     let mut state = partition.lock();
     let retention = state.settings.retention();
     // Followers do as their leader: its log start comes with every fetch.
@@ -226,6 +234,7 @@ fn retain_one(partition: &Partition, wall: model::Timestamp) {
             state.fail_if_poisoned();
         }
     }
+    plane.bury(&mut state);
 }
 
 fn expire_producers(plane: &Plane) {

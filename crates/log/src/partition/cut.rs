@@ -160,7 +160,9 @@ impl Log {
         while self.segments.len() > 1 && self.segments[1].base <= self.start {
             let segment = self.segments.remove(0);
             self.names_unsynced = true;
-            self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+            let retired =
+                self.poison_on(|log| segment.retire(log.disk.as_ref(), &log.dir), "rename a segment of")?;
+            self.retired.extend(retired);
             let snapshot = self.dir.join(file_name(segment.base, SNAPSHOT_SUFFIX));
             self.poison_on(
                 |log| if log.disk.exists(&snapshot)? { log.disk.remove_file(&snapshot) } else { Ok(()) },

@@ -12,10 +12,8 @@ use model::Offset;
 
 use crate::disk::{DirEntry, Disk, OpenMode};
 use crate::partition::LogError;
-use crate::segment::{LOG_SUFFIX, Walk};
+use crate::segment::{DELETED_SUFFIX, LOG_SUFFIX, Walk};
 
-/// About to be removed.
-pub(super) const DELETED_SUFFIX: &str = ".deleted";
 /// Not whole yet.
 const CLEANED_SUFFIX: &str = ".cleaned";
 /// Whole, and about to take its place.

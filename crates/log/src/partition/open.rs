@@ -124,6 +124,7 @@ impl Log {
             poisoned: false,
             names_unsynced: true,
             identity_unwritten: false,
+            retired: Vec::new(),
             cuts: 0,
         }
     }

@@ -119,6 +119,7 @@ fn one(plane: &Plane, leader: NodeId, asked: &Asked, data: &PartitionData) -> Ve
             return Verdict::Failed;
         }
     }
+    plane.bury(&mut state);
     state.note_follower(Offset::from_wire(data.high_watermark));
     let end = state.log.as_ref().map_or(Offset::ZERO, log::Log::end);
     if diverging(data).is_some() && end == asked.offset {
