@@ -37,6 +37,9 @@ pub const CONSUMER: &str = "consumer";
 
 /// How many of its last rebalances a group remembers the reasons of.
 const CAUSES_MAX: usize = 16;
+/// How many ids may be handed out and not used yet. Each is kept for a session timeout, half an hour at most; a client
+/// that asks and asks must not fill the memory.
+pub(crate) const EXPECTED_MAX: usize = 10_000;
 /// The longest reason kept of a client's own words (KIP-800).
 const REASON_CHARS_MAX: usize = 255;
 
@@ -250,6 +253,11 @@ impl Group {
     /// Whether an id was handed out and not used yet.
     pub fn is_pending(&self, id: &StrBytes) -> bool {
         self.pending.contains_key(id)
+    }
+
+    /// How many ids were handed out and not used yet.
+    pub fn expected(&self) -> usize {
+        self.pending.len()
     }
 
     /// Whether any id was handed out and not used yet.

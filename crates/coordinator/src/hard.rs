@@ -1,6 +1,6 @@
 //! Hard state: what the log's records say, and nothing else.
 //!
-//! [`Hard::replay`] alone changes it, in a load and in a decision alike, and asks no questions about policy.
+//! Replaying records alone changes it, in a load and in a decision alike, and asks no questions about policy.
 
 use std::sync::Arc;
 

@@ -50,6 +50,12 @@ pub enum Refusal {
         /// The bound.
         max: usize,
     },
+    /// More ids were handed out than clients can be behind them; the same may go well later.
+    #[error("{max} members of the group have an id and did not join yet; try again.")]
+    TooManyExpected {
+        /// The bound.
+        max: usize,
+    },
     /// No such group.
     #[error("Group {group} not found.")]
     GroupIdNotFound {
@@ -97,7 +103,7 @@ impl Refusal {
             Self::UnknownMember { .. } => ErrorCode::UnknownMemberId,
             Self::FencedInstance { .. } => ErrorCode::FencedInstanceId,
             Self::IllegalGeneration { .. } => ErrorCode::IllegalGeneration,
-            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::RebalanceInProgress | Self::TooManyExpected { .. } => ErrorCode::RebalanceInProgress,
             Self::MemberIdRequired => ErrorCode::MemberIdRequired,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::GroupIdNotFound { .. } | Self::NotClassic { .. } => ErrorCode::GroupIdNotFound,

@@ -10,7 +10,7 @@ use model::ErrorCode;
 use wire::messages::{JoinGroupRequest, StrBytes, text};
 
 use super::rebalance::{self, Reason};
-use super::{Group, Phase, Preparing, Waiting};
+use super::{EXPECTED_MAX, Group, Phase, Preparing, Waiting};
 use crate::call::Call;
 use crate::group;
 use crate::record::Entry;
@@ -59,7 +59,7 @@ fn join(turn: &mut Turn<'_>, call: &Call, request: &JoinGroupRequest) -> Outcome
     }
     make_room(turn, &id);
     if member.is_empty() {
-        come_in(turn, &id, &mut group, call, request);
+        come_in(turn, &id, &mut group, call, request).map_err(refuse)?;
     } else {
         come_back(turn, &id, &mut group, call, request).map_err(refuse)?;
     }
@@ -106,18 +106,28 @@ fn make_room(turn: &mut Turn<'_>, id: &Arc<str>) {
 }
 
 /// A member without an id.
-fn come_in(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, call: &Call, request: &JoinGroupRequest) {
+fn come_in(
+    turn: &mut Turn<'_>,
+    id: &Arc<str>,
+    group: &mut Group,
+    call: &Call,
+    request: &JoinGroupRequest,
+) -> Result<(), Refusal> {
     let prefix = request.group_instance_id.as_ref().unwrap_or(&call.client.id);
     let member = text(&format!("{}-{}", prefix.as_str(), hyphenated(call.chance)));
     let known = request.group_instance_id.as_ref().and_then(|instance| group.member_of_instance(instance));
     match known.cloned() {
         Some(old) => take_over(turn, id, group, call, request, &old, &member),
         None if request.group_instance_id.is_none() && call.caller.version >= ID_FIRST => {
+            if group.expected() >= EXPECTED_MAX {
+                return Err(Refusal::TooManyExpected { max: EXPECTED_MAX });
+            }
             rebalance::expect(turn, id, group, member.clone(), request.session_timeout_ms);
             turn.refuse_join(call.caller, ErrorCode::MemberIdRequired, &member);
         }
         None => rebalance::add(turn, id, group, call, request, member),
     }
+    Ok(())
 }
 
 /// A UUID as Java writes it.

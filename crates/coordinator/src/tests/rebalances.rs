@@ -60,6 +60,30 @@ fn an_id_not_used_in_time_is_forgotten() {
 }
 
 #[test]
+fn ids_are_not_handed_out_without_end() {
+    let mut life = Life::new(Settings::default());
+    let request = || {
+        let request = wire::messages::JoinGroupRequest::default();
+        let protocol = wire::messages::join_group_request::JoinGroupRequestProtocol::default();
+        let group = wire::messages::GroupId(wire::messages::text("g"));
+        request
+            .with_group_id(group)
+            .with_session_timeout_ms(10_000)
+            .with_protocol_type(wire::messages::text("consumer"))
+            .with_protocols(vec![protocol])
+    };
+    for _ in 0..crate::classic::EXPECTED_MAX {
+        life.ask("a", 9, request().into());
+    }
+    assert!(life.transcript.last().is_some_and(|line| line.contains("MEMBER_ID_REQUIRED")));
+    life.ask("b", 9, request().into());
+    assert_eq!(life.transcript.last().map(String::as_str), Some("> b join REBALANCE_IN_PROGRESS"));
+    life.pass(10_000);
+    life.ask("b", 9, request().into());
+    assert!(life.transcript.last().is_some_and(|line| line.contains("b join MEMBER_ID_REQUIRED")));
+}
+
+#[test]
 fn the_initial_delay_grows_as_members_come_but_not_beyond_the_rebalance_timeout() {
     check(
         "
