@@ -177,6 +177,11 @@ impl Lifecycle {
         (lifecycle, BrokerState { registration })
     }
 
+    /// What it stored when its last run ended is not all there any more.
+    pub fn forget_last_run(&mut self) {
+        self.describe.previous_epoch = None;
+    }
+
     /// Lives until the controller lets it go, or `leave` and no controller answers.
     pub async fn run(mut self) -> Result<(), LifecycleError> {
         let mut until = Some(Instant::now() + self.pace.registration_max);

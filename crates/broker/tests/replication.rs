@@ -280,6 +280,31 @@ fn a_node_acknowledges_nothing_after_a_sync_failed() {
     run(check_disk_fails(&[("flush.messages", "1")], |cluster| cluster.disk(2).fail_next_sync()));
 }
 
+/// Found by the simulation, seed 583: a damaged log was cut, and its replica, in sync as it had stopped,
+/// led and had all others cut theirs.
+#[test]
+fn a_replica_whose_log_was_damaged_is_not_in_sync_however_it_stopped() {
+    run(async {
+        let mut cluster = Cluster::start_with(1, 3).await;
+        let client = cluster.client(1).await;
+        create_on(&client, "t", &[2, 3], &[("min.insync.replicas", "2")]).await;
+        check_led(&client, "t", "2 [2, 3]").await;
+        let (_, id) = leader(&client, "t").await;
+        write(&cluster.client(2).await, "t", &["a", "b"]).await;
+        cluster.stop(3).await;
+        check_led(&client, "t", "2 [2]").await;
+        cluster.stop(2).await;
+        let magic = 16;
+        let log = Path::new("/data/t-0/00000000000000000000.log");
+        cluster.disk(2).flip(log, magic, 1).expect("there are records");
+        cluster.boot(2).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cluster.boot(3).await;
+        check_led(&client, "t", "3 [2, 3]").await;
+        assert_eq!(fetch(&cluster.client(3).await, id, 0, 0).await, "@0 a @1 b hw=2");
+    });
+}
+
 #[test]
 fn log_directories_are_described_with_what_lies_in_them() {
     run(async {

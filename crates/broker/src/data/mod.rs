@@ -107,6 +107,8 @@ pub struct Data {
     plane: Arc<Plane>,
     /// Steps come one at a time; the lock only says so.
     applier: tokio::sync::Mutex<Applier>,
+    /// A log was cut when it was opened.
+    is_damaged: bool,
 }
 
 /// Logs are closed on so many threads: most of it is waiting for syncs, which the disk does together.
@@ -124,15 +126,26 @@ impl Data {
             threads: if options.blocking.has_threads() { threads.max(2) } else { 1 },
         };
         let found = options.blocking.run(move || open::open_all(&plan)).await?;
+        let is_damaged = found.values().any(|found| found.is_damaged);
+        if is_damaged {
+            // Nothing of the damage can be seen any more: the next start must not believe the marks either.
+            options.running.withdraw();
+        }
         let plane = Plane::new(options);
         let applier = tokio::sync::Mutex::new(Applier::new(plane.clone(), found));
-        let data = Arc::new(Self { plane: plane.clone(), applier });
+        let data = Arc::new(Self { plane: plane.clone(), applier, is_damaged });
         plane.tasks.spawn(isr::run(plane.clone()));
         plane.tasks.spawn(upkeep::run(plane.clone()));
         plane.tasks.spawn(dir_reports::run(plane.clone()));
         plane.tasks.spawn(failed_dirs::run(plane.clone()));
         plane.tasks.spawn(set_strays_aside(Arc::downgrade(&data), plane.clone()));
         Ok(data)
+    }
+
+    /// Whether logs lacked records that were in them: this broker must not be taken for one that has all
+    /// that it had acknowledged, however its last run ended.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     /// Follows the metadata: one call per step, in the order of the log, each awaited.

@@ -27,6 +27,8 @@ pub struct Found {
     pub log: Result<Log, LogError>,
     /// The high watermark as last written down, within the log.
     pub high_watermark: Offset,
+    /// Records may be gone that were whole once, and may have been acknowledged.
+    pub is_damaged: bool,
 }
 
 /// How logs are opened.
@@ -131,9 +133,11 @@ fn parse(name: &str) -> Option<TopicPartition> {
 }
 
 fn open(plan: &OpenPlan, job: &Job) -> Found {
+    let mut is_damaged = false;
     let opened = Log::open(plan.disk.clone(), job.path.clone(), plan.options.clone(), job.opening);
     let log = opened.map(|(log, report)| {
         if let Some(report) = report {
+            is_damaged = !report.is_torn;
             let (path, position) = (report.path.display(), report.position);
             let (bytes, reason) = (report.bytes, report.reason);
             tracing::warn!(partition = %job.partition, %path, position, bytes, reason, "cut a damaged log");
@@ -145,7 +149,7 @@ fn open(plan: &OpenPlan, job: &Job) -> Found {
     }
     let (start, end) = log.as_ref().map_or((Offset::ZERO, Offset::ZERO), |log| (log.start(), log.end()));
     let high_watermark = job.high_watermark.clamp(start, end);
-    Found { dir: job.dir, path: job.path.clone(), log, high_watermark }
+    Found { dir: job.dir, path: job.path.clone(), log, high_watermark, is_damaged }
 }
 
 #[cfg(test)]

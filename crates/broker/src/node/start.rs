@@ -89,7 +89,7 @@ impl Starting {
         let leaving = CancellationToken::new();
         let (applied, reached) = watch::channel(Offset::ZERO);
         let (offline_dirs, lost) = watch::channel(BTreeSet::new());
-        let (lifecycle, broker) = Lifecycle::new(
+        let (mut lifecycle, broker) = Lifecycle::new(
             self.describe(markers.epoch),
             links.separate(),
             reached,
@@ -102,6 +102,9 @@ impl Starting {
             leaving.clone(),
         );
         let data = self.open_data(&published, &links, &broker, offline_dirs, markers.clean).await?;
+        if data.as_ref().is_some_and(|data| data.is_damaged()) {
+            lifecycle.forget_last_run();
+        }
         let controller_address =
             parts::advertised(&self.config.advertised_controllers, &self.addresses).into_iter().next();
         let controller_address = controller_address.map(|address| (address.host, address.port));

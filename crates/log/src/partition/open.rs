@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{Mutant, Offset, TopicId};
-use wire::batch::BatchRef;
+use wire::batch::{BatchError, BatchRef};
 
 use crate::disk::{DirEntry, Disk, OpenMode, read_file};
 use crate::epochs::Epochs;
@@ -43,6 +43,17 @@ pub struct RecoveryReport {
     pub bytes: u64,
     /// What was wrong there.
     pub reason: String,
+    /// Only the last write was cut, which was broken off and never answered. Otherwise records may be
+    /// gone that were whole once.
+    pub is_torn: bool,
+}
+
+/// Where a segment stops making sense, and why.
+struct Damage {
+    position: u32,
+    reason: String,
+    /// A batch begins there, and the file ends within it.
+    is_torn: bool,
 }
 
 /// A partition has at most as many producers as fit; an entry takes 46 bytes.
@@ -160,11 +171,12 @@ impl Log {
                 && let Some(reason) = self.hole_before(index)
             {
                 let position = self.segments[index - 1].size;
-                report = Some(self.cut_damage(index - 1, position, reason)?);
+                report = Some(self.cut_damage(index - 1, Damage { position, reason, is_torn: false })?);
                 break;
             }
-            if let Some((position, reason)) = self.scan(index, 0, Some(opening.recovery_point))? {
-                report = Some(self.cut_damage(index, position, reason)?);
+            if let Some(mut damage) = self.scan(index, 0, Some(opening.recovery_point))? {
+                damage.is_torn &= index == last;
+                report = Some(self.cut_damage(index, damage)?);
                 break;
             }
         }
@@ -203,7 +215,7 @@ impl Log {
         index: usize,
         position: u32,
         unsynced_from: Option<Offset>,
-    ) -> Result<Option<(u32, String)>, LogError> {
+    ) -> Result<Option<Damage>, LogError> {
         let segment = &mut self.segments[index];
         let size = segment.size;
         if size == 0 {
@@ -228,11 +240,12 @@ impl Log {
                     return Err(LogError::Io { doing: "read", path, source });
                 }
                 Err(crate::segment::WalkError::Batch { position, error }) => {
-                    return Ok(Some((position, error.to_string())));
+                    let is_torn = matches!(error, BatchError::Partial { .. });
+                    return Ok(Some(Damage { position, reason: error.to_string(), is_torn }));
                 }
             };
             if let Some(reason) = self.doubt(&file, &placed, base, end, unsynced_from)? {
-                return Ok(Some((placed.position, reason)));
+                return Ok(Some(Damage { position: placed.position, reason, is_torn: false }));
             }
             self.segments[index].has_gaps |= placed.header.base_offset > end;
             let interval = self.options.index_interval_bytes;
@@ -275,12 +288,8 @@ impl Log {
     }
 
     /// Cuts segment `index` at `position` and removes the later ones.
-    fn cut_damage(
-        &mut self,
-        index: usize,
-        position: u32,
-        reason: String,
-    ) -> Result<RecoveryReport, LogError> {
+    fn cut_damage(&mut self, index: usize, damage: Damage) -> Result<RecoveryReport, LogError> {
+        let Damage { position, reason, is_torn } = damage;
         let path = self.segments[index].path(&self.dir);
         let file = self.file_of(index)?;
         let mut bytes =
@@ -294,7 +303,7 @@ impl Log {
         self.segments[index].size = position;
         self.end = self.end.max(self.segments[index].base);
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
-        Ok(RecoveryReport { path, position: u64::from(position), bytes, reason })
+        Ok(RecoveryReport { path, position: u64::from(position), bytes, reason, is_torn })
     }
 
     /// Builds the producers' state: from the newest snapshot in the log, and the batches behind it.

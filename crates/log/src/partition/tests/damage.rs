@@ -1,8 +1,9 @@
 //! What a log makes of damaged indexes, stale snapshots, gaps and syncs that come late.
 
 use super::*;
-use crate::disk::Survival;
+use crate::disk::{OpenMode, Survival};
 use crate::producers::Producers;
+use crate::segment::{LOG_SUFFIX, file_name};
 
 const SUFFIXES: [&str; 2] = ["index", "timeindex"];
 
@@ -70,7 +71,7 @@ fn an_index_cut_anywhere_or_missing_serves_every_record() {
             check_serves_all(&format!("{} cut to {len}", path.display()), || {
                 let disk = MemDisk::new();
                 indexed(&disk);
-                let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("exists");
+                let file = disk.open(&path, OpenMode::ReadWrite).expect("exists");
                 file.truncate(len).expect("no fault");
                 disk
             });
@@ -91,7 +92,7 @@ fn indexes_filled_with_zeroes_ahead_as_kafka_leaves_them_serve_every_record() {
         indexed(&disk);
         for path in index_files(&disk) {
             let len = disk.file_len(&path).expect("exists");
-            let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("exists");
+            let file = disk.open(&path, OpenMode::ReadWrite).expect("exists");
             file.truncate(len + 240).expect("no fault");
         }
         disk
@@ -166,6 +167,26 @@ fn records_missing_between_two_segments_cut_the_log_there() {
 }
 
 #[test]
+fn only_the_end_of_a_write_that_was_broken_off_is_called_torn() {
+    let is_torn = |harm: &dyn Fn(&MemDisk, &Path, u64)| {
+        let disk = MemDisk::new();
+        let mut log = new_log(&disk, 10_000);
+        (0..3).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
+        let path = Path::new(DIR).join(file_name(Offset::ZERO, LOG_SUFFIX));
+        harm(&disk, &path, u64::from(log.segments[0].size));
+        drop(log);
+        let opened = Log::open(Arc::new(disk.clone()), DIR.into(), options(10_000), Opening::default());
+        opened.expect("opens").1.expect("something was cut").is_torn
+    };
+    let truncate = |disk: &MemDisk, path: &Path, size: u64| {
+        disk.open(path, OpenMode::ReadWrite).and_then(|file| file.truncate(size - 1)).expect("no fault");
+    };
+    let flip = |disk: &MemDisk, path: &Path, size: u64| disk.flip(path, size - 1, 1).expect("exists");
+    assert!(is_torn(&truncate), "a write that was broken off was never acknowledged");
+    assert!(!is_torn(&flip), "a batch that is all there may have been");
+}
+
+#[test]
 fn a_segment_ends_when_its_index_is_full_or_it_is_old() {
     let disk = MemDisk::new();
     let full = LogOptions { index_bytes_max: 48, index_interval_bytes: 0, ..LogOptions::default() };
@@ -192,7 +213,7 @@ fn a_snapshot_above_the_logs_end_is_removed_before_it_can_come_true() {
     drop(four_batches(&disk));
     for offset in [3, 6, 12, 13, 400] {
         let path = Path::new(DIR).join(format!("{offset:020}.snapshot"));
-        let file = disk.open(&path, crate::disk::OpenMode::ReadWrite).expect("no fault");
+        let file = disk.open(&path, OpenMode::ReadWrite).expect("no fault");
         file.write_at(&Producers::default().encode(), 0).expect("no fault");
     }
     reopen(&disk, 1 << 20, Opening::default());
