@@ -11,6 +11,9 @@ impl Image {
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
         self.each_record(self.metadata_version(), &mut |record| records.push(record));
+        if Mutant::SnapshotIncomplete.is_planted() {
+            records.retain(|record| !matches!(record, MetadataRecord::Config(_)));
+        }
         records
     }
 
@@ -19,11 +22,9 @@ impl Image {
         self.features.records(emit);
         self.cluster.records(level, emit);
         self.topics.records(level, emit);
-        if !Mutant::SnapshotIncomplete.is_planted() {
-            self.configs.records(emit);
-            self.producer_ids.records(emit);
-        }
+        self.configs.records(emit);
         self.quotas.records(emit);
+        self.producer_ids.records(emit);
         self.security.records(emit);
         // A snapshot within a transaction keeps it open; Kafka takes none there.
         if let Some(transaction) = &self.transaction {

@@ -18,7 +18,7 @@ pub enum Mutant {
     LeaderRestored,
     /// A log that an installed snapshot made obsolete is not cleared.
     LastPurgedDropped,
-    /// A snapshot lacks what the image knows of configurations and producer ids.
+    /// A snapshot lacks the configurations.
     SnapshotIncomplete,
     /// `acks=all` is answered before the replicas have the record.
     AckedBeforeWatermark,
@@ -28,7 +28,7 @@ pub enum Mutant {
     IsrCountedBeforeCommitted,
     /// Consumers read up to the log's end.
     ReadAboveWatermark,
-    /// A request's leader epoch is not looked at.
+    /// A follower takes an answer that it asked for in another leader epoch, or of another leader.
     LeaderEpochUnchecked,
     /// A follower whose history left the leader's is not told to cut its log.
     DivergenceIgnored,
@@ -36,8 +36,6 @@ pub enum Mutant {
     TruncatedByWatermark,
     /// Fenced and restarted replicas may join the in-sync set.
     FenceIgnored,
-    /// An AlterPartition request about a past state of the partition is obeyed.
-    PartitionEpochUnchecked,
     /// Any living replica may be elected, in sync or not.
     ElectedUncleanly,
     /// A producer's sequence numbers are not looked at.
@@ -52,7 +50,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::PartitionSyncSkipped,
         Self::QuorumSyncSkipped,
         Self::VoteNotPersisted,
@@ -67,7 +65,6 @@ impl Mutant {
         Self::DivergenceIgnored,
         Self::TruncatedByWatermark,
         Self::FenceIgnored,
-        Self::PartitionEpochUnchecked,
         Self::ElectedUncleanly,
         Self::SequenceUnchecked,
         Self::ProducersForgotten,

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use judge::coverage::Coverage;
+use judge::coverage::{Coverage, Event, Minimums};
 use model::Mutant;
 use world::trace::Trace;
 
+use crate::faults::Kind;
 use crate::run::{Outcome, RunOptions, run};
 
 /// Which seeds to run, and when to stop.
@@ -124,4 +125,37 @@ pub fn hunt(mutants: &[Mutant], campaign: &Campaign, caught: impl Fn(&Caught)) -
         found
     });
     hunts.collect()
+}
+
+/// What a campaign of so many seeds must have covered: a few of everything, in growing number.
+pub fn minimums(seeds: u64) -> Minimums {
+    let each = [
+        (Event::RaftElection, 2.0),
+        (Event::PartitionElection, 5.0),
+        (Event::IsrShrink, 3.0),
+        (Event::IsrExpand, 3.0),
+        (Event::ElrChange, 1.0),
+        (Event::Truncation, 0.1),
+        (Event::SnapshotTaken, 1.0),
+        (Event::SnapshotInstalled, 0.01),
+        (Event::CleanStart, 0.2),
+        (Event::UncleanStart, 1.0),
+        (Event::SegmentRolled, 5.0),
+        (Event::Fence, 1.0),
+        (Event::Unfence, 2.0),
+        (Event::ControlledShutdown, 0.1),
+        (Event::Restart, 1.0),
+        (Event::PartitionCreated, 3.0),
+        (Event::PartitionDeleted, 0.1),
+        (Event::AckedSend, 50.0),
+        (Event::Poll, 50.0),
+    ];
+    let least = |a_seed: f64| (a_seed * seeds as f64) as u64;
+    Minimums {
+        events: each.iter().map(|&(event, a_seed)| (event, least(a_seed))).collect(),
+        // Every kind strikes in a campaign of some size.
+        faults: if seeds >= 100 { Kind::ALL.iter().map(ToString::to_string).collect() } else { Vec::new() },
+        percent_ok_under_faults: 30,
+        operations_under_faults: least(50.0),
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use kastle_sim::campaign::{Campaign, Caught, Progress, hunt};
+use kastle_sim::campaign::{Campaign, Caught, Progress, hunt, minimums};
 use kastle_sim::faults::Kind;
 use kastle_sim::run::RunOptions;
 use model::Mutant;
@@ -41,6 +41,9 @@ struct Args {
     #[arg(long)]
     keep_going: bool,
 }
+
+/// From so many seeds on a campaign must cover what it should.
+const WHOLE_FROM: u64 = 100;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -130,17 +133,33 @@ fn run_seeds(campaign: &Campaign, trace: bool) -> bool {
         report.failures.len(),
         report.took.as_secs_f64(),
     );
-    report.failures.is_empty()
+    // A short run, or one with chosen faults, is not meant to cover everything.
+    let is_whole = report.seeds >= WHOLE_FROM && campaign.options.faults.is_none();
+    let short = match report.coverage.require(&minimums(report.seeds)) {
+        Err(short) if is_whole => short,
+        _ => Vec::new(),
+    };
+    short.iter().for_each(|short| println!("too little of it: {short}"));
+    report.failures.is_empty() && short.is_empty()
 }
 
 fn hunt_mutants(mutants: &[Mutant], campaign: &Campaign) -> bool {
     let show = |caught: &Caught| match &caught.by {
         Some(outcome) => {
-            println!("{:<28} caught in {:>4} seeds: {}", name(caught), caught.seeds, outcome.violations[0]);
+            println!(
+                "{:<28} caught in {:>4} seeds: {}",
+                name(caught),
+                caught.seeds,
+                first_line(&outcome.violations[0])
+            );
         }
         None => println!("{:<28} SURVIVED {} seeds", name(caught), caught.seeds),
     };
     hunt(mutants, campaign, show).iter().all(|caught| caught.by.is_some())
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 fn name(caught: &Caught) -> String {

@@ -3,14 +3,15 @@
 //! At the same partition epoch a leader and the metadata name the same set, and it is part
 //! of the replicas: a leader that counts a set before it is committed acknowledges what the
 //! next leader may lack. A watermark that moves with fewer than `min.insync.replicas` (or
-//! than all, where a topic has fewer replicas) acknowledges too early. Never suspended.
+//! than all, where a topic has fewer replicas) acknowledges too early. Nobody joins while
+//! it is fenced. Never suspended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{LeaderEpoch, NodeId, Offset, PartitionEpoch};
 
 use super::{Bench, Rule};
-use crate::view::{Key, NodeView, Part, PartitionView};
+use crate::view::{AssignmentView, Key, NodeView, Part, PartitionView};
 
 #[derive(Debug)]
 struct Set {
@@ -49,12 +50,28 @@ impl InSync {
                 );
                 bench.break_of(Rule::InSyncIsCommitted, Some(*key), what);
             }
+            self.check_joiners(*key, assignment, view, bench);
             self.committed.entry(at).or_insert(set);
         }
         for key in &view.news.partitions {
             match view.partitions.get(key).filter(|seen| seen.part == Part::Leader) {
                 Some(seen) => self.look(view.node, *key, seen, bench),
                 None => drop(self.led.remove(&(view.node, *key))),
+            }
+        }
+    }
+
+    /// Who joins is neither fenced nor on its way down (KIP-841). The state before is known where no
+    /// change was skipped.
+    fn check_joiners(&self, key: Key, assignment: &AssignmentView, view: &NodeView, bench: &mut Bench) {
+        let before = assignment.partition_epoch.get().checked_sub(1).map(PartitionEpoch::new);
+        let Some(before) = before.and_then(|before| self.committed.get(&(key, before))) else { return };
+        for joiner in assignment.isr.iter().filter(|node| !before.isr.contains(node)) {
+            let broker = view.metadata.brokers.get(joiner);
+            let led_alone = assignment.isr.len() == 1;
+            if !led_alone && broker.is_none_or(|broker| broker.fenced) {
+                let what = format!("{}: node {joiner} is fenced and joins the in-sync set", assignment.name);
+                bench.break_of(Rule::InSyncIsCommitted, Some(key), what);
             }
         }
     }
