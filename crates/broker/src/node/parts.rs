@@ -16,6 +16,9 @@ use crate::lifecycle::Advertised;
 use crate::node::StartError;
 use crate::server::{BoundListener, Limits, ListenerSpec};
 
+/// A voter that was away for a moment gets batches and not a snapshot, however small snapshots are.
+const BATCHES_BEHIND_MIN: u64 = 20;
+
 /// The server's bounds as configured. Kafka's "no limit" is not one we have.
 pub(super) fn limits(config: &NodeConfig) -> Limits {
     let default = Limits::default();
@@ -126,12 +129,16 @@ pub(super) fn controller_listener(config: &NodeConfig) -> String {
 
 /// The quorum's timeouts and sizes as configured.
 pub(super) fn quorum_tuning(config: &NodeConfig) -> Tuning {
+    // So much of the log is kept behind a snapshot as a tenth of it holds, at a usual kilobyte a batch.
+    let default = Tuning::default();
+    let tenth = config.quorum.bytes_between_snapshots / (10 << 10);
     Tuning {
+        batches_behind_snapshot: tenth.clamp(BATCHES_BEHIND_MIN, default.batches_behind_snapshot),
         election_timeout: config.quorum.election_timeout,
         fetch_timeout: config.quorum.fetch_timeout,
         bytes_between_snapshots: config.quorum.bytes_between_snapshots,
         segment_bytes: u64::from(config.quorum.segment_bytes),
-        ..Tuning::default()
+        ..default
     }
 }
 
