@@ -30,6 +30,8 @@ use crate::transport::{Led, Peers, Raft, Server};
 const RANK_DELAY: Duration = Duration::from_millis(50);
 /// Between two tries; the first may fail for want of log.
 const ROUND_DELAY: Duration = Duration::from_millis(200);
+/// How long the reason of a failure is waited for.
+const FAILURE_WAIT: Duration = Duration::from_secs(1);
 /// Tries before the ordinary election timeout takes over.
 const ROUNDS_MAX: u32 = 4;
 
@@ -72,11 +74,15 @@ impl Driver {
         let mut metrics = self.raft.metrics();
         let mut applied = self.applied.clone();
         self.publish(&metrics);
+        let mut is_asked = false;
         loop {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    None | Some(Command::Shutdown) => break,
+                    None | Some(Command::Shutdown) => {
+                        is_asked = true;
+                        break;
+                    }
                     // What it changes is seen when openraft has done it.
                     Some(command) => {
                         self.handle(command);
@@ -91,8 +97,28 @@ impl Driver {
             }
             self.snapshot_when_due().await;
         }
+        if !is_asked {
+            self.tell_failure(&mut metrics).await;
+        }
         drop(self.raft.shutdown().await);
         self.shared.stopped.cancel();
+    }
+
+    /// Some part of openraft ended unasked: says why, or the node would live on without its quorum. The
+    /// first part to end need not be the one that knows, so that one is given a moment.
+    async fn tell_failure(&mut self, metrics: &mut MetricsReceiver) {
+        if self.status.borrow().failure.is_some() {
+            return;
+        }
+        let ended = async {
+            while metrics.borrow_watched().running_state.is_ok() && metrics.changed().await.is_ok() {}
+        };
+        drop(tokio::time::timeout(FAILURE_WAIT, ended).await);
+        if self.publish(metrics) {
+            let failure = "a part of it ended unasked".to_owned();
+            tracing::error!(node = %self.shared.node, failure, "the metadata quorum of this node has failed");
+            self.status.send_modify(|status| status.failure = Some(failure));
+        }
     }
 
     fn handle(&mut self, command: Command) {

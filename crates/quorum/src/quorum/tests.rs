@@ -437,3 +437,36 @@ fn a_follower_whose_cable_was_out_disturbs_nobody_when_it_returns() {
         trio.check_equal(&[1, 2]);
     });
 }
+
+#[test]
+fn a_follower_whose_disk_fails_stops_and_says_why() {
+    run(async {
+        for delay in 0..60 {
+            let trio = Trio::start(small()).await;
+            let last = trio.append(0).await;
+            trio.settle(last).await;
+            let (leader, epoch) = trio.leader().await;
+            let follower = (leader + 1) % 3;
+            let quorum = trio.running[follower].as_ref().expect("up").quorum.clone();
+            let leading = trio.running[leader].as_ref().expect("up").quorum.clone();
+            // Many at once, so that some are committed by the others before they are synced here.
+            let appending = (1..20).map(|number| {
+                let leading = leading.clone();
+                tokio::task::spawn_local(async move { leading.append(epoch, vec![record(number)]).await })
+            });
+            let appending: Vec<_> = appending.collect();
+            for _ in 0..delay {
+                tokio::task::yield_now().await;
+            }
+            trio.nodes[follower].disk.fail_next_sync();
+            for append in appending {
+                append.await.expect("it ends").expect("two of three are a majority");
+            }
+            trio.append(20).await;
+            let stopped = tokio::time::timeout(Duration::from_secs(10), quorum.stopped()).await;
+            stopped.expect("nothing is taken after a failed sync");
+            let failure = quorum.status().borrow().failure.clone();
+            assert!(failure.is_some(), "after {delay} steps: its node would live on");
+        }
+    });
+}
