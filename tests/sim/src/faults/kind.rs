@@ -15,6 +15,9 @@ pub enum Kind {
     PowerOne,
     /// The plugs of several machines, up to all, are pulled at once.
     PowerMany,
+    /// One process is away for long, while the others are restarted in order and go on without it: it
+    /// comes back to a log that begins behind its own end.
+    LongAway,
     /// One process is stopped for a while.
     Pause,
     /// One node is cut off from the others.
@@ -49,12 +52,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::KillOne,
         Self::KillMajority,
         Self::KillAll,
         Self::PowerOne,
         Self::PowerMany,
+        Self::LongAway,
         Self::Pause,
         Self::PartitionOne,
         Self::PartitionRing,
@@ -97,6 +101,7 @@ impl Kind {
             Self::KillAll => "kill-all",
             Self::PowerOne => "power-one",
             Self::PowerMany => "power-many",
+            Self::LongAway => "long-away",
             Self::Pause => "pause",
             Self::PartitionOne => "partition-one",
             Self::PartitionRing => "partition-ring",

@@ -107,6 +107,11 @@ impl Nemesis {
                 cluster.cut_power(node, torn);
                 format!("{torn:?}")
             }
+            Kind::LongAway => {
+                cluster.kill(node);
+                self.live_without(node).await;
+                String::new()
+            }
             Kind::Pause => {
                 cluster.pause(node);
                 String::new()
@@ -164,15 +169,32 @@ impl Nemesis {
                 format!("{flip:?}")
             }
             Kind::RollingRestart => {
-                let stopped = cluster.stop(node, STOP_PATIENCE).await;
-                sleep(Duration::from_millis(self.rng.u64(10..500))).await;
-                cluster.boot(node);
-                self.wait_until_serving(node).await;
+                let stopped = self.restart(node).await;
                 if stopped { String::new() } else { "killed, as it did not stop".to_owned() }
             }
             Kind::PartitionRing | Kind::Delay | Kind::Loss => return None,
         };
         Some(detail)
+    }
+
+    /// Stops a node in order and boots it again. Answers whether it stopped by itself.
+    async fn restart(&mut self, node: NodeId) -> bool {
+        let stopped = self.cluster.stop(node, STOP_PATIENCE).await;
+        sleep(Duration::from_millis(self.rng.u64(10..500))).await;
+        self.cluster.boot(node);
+        self.wait_until_serving(node).await;
+        stopped
+    }
+
+    /// Time passes while `away` is gone; whoever leads the quorum is another one at its end.
+    async fn live_without(&mut self, away: NodeId) {
+        sleep(Duration::from_millis(self.rng.u64(3_000..8_000))).await;
+        for node in self.running() {
+            if node != away && self.cluster.machine(node).standing() == Standing::Running {
+                self.restart(node).await;
+                sleep(Duration::from_millis(self.rng.u64(200..2_000))).await;
+            }
+        }
     }
 
     fn strike_network(&mut self, kind: Kind) -> Option<String> {
@@ -244,7 +266,12 @@ impl Nemesis {
                 machine.disk.heal();
                 self.failing.remove(&node);
             }
-            Kind::KillOne | Kind::KillMajority | Kind::KillAll | Kind::PowerOne | Kind::PowerMany => {
+            Kind::KillOne
+            | Kind::KillMajority
+            | Kind::KillAll
+            | Kind::LongAway
+            | Kind::PowerOne
+            | Kind::PowerMany => {
                 if matches!(machine.standing(), Standing::Down | Standing::Off) {
                     self.cluster.boot(node);
                 }
