@@ -133,6 +133,12 @@ impl Plane {
         Some(CurrentLeader { node: partition.leader?, epoch: partition.leader_epoch })
     }
 
+    /// Whether the metadata has told which of the logs that were found are partitions of this node. Before,
+    /// nothing may be said of all of them: neither that they are closed nor how far they are durable.
+    pub fn knows_its_partitions(&self) -> bool {
+        *self.applied.borrow() > Offset::ZERO
+    }
+
     /// Carries out what replication asks for. Not under the partition's lock.
     pub fn carry_out(&self, partition: &Arc<Partition>, outcome: Outcome) {
         if let Some(proposal) = outcome.proposal {

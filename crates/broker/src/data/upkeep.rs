@@ -186,6 +186,9 @@ pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
     let work = move || {
         // Gathered and written as one: an older picture must not replace a newer one.
         let _alone = plane.checkpoints.write_alone();
+        if !plane.knows_its_partitions() {
+            return;
+        }
         let offsets = gather(&plane, name);
         for (at, (dir, offsets)) in plane.options.log_dirs.iter().zip(&offsets).enumerate() {
             if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(name, &dir.0, offsets) {
@@ -261,6 +264,9 @@ fn release_idle(plane: &Plane) {
 
 /// Closes every log. True when all closed in order.
 pub async fn close_all(plane: &Arc<Plane>, threads: usize) -> bool {
+    if !plane.knows_its_partitions() {
+        return false;
+    }
     let partitions = plane.partitions();
     let share = partitions.len().div_ceil(threads.max(1)).max(1);
     let shares: Vec<Vec<Arc<Partition>>> = partitions.chunks(share).map(<[_]>::to_vec).collect();
