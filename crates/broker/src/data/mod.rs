@@ -87,6 +87,8 @@ pub struct DataOptions {
     pub running: Running,
     /// Whether the directories were closed in order the last time (the clean-shutdown marker).
     pub was_clean: bool,
+    /// Whether the machine may have lost power since.
+    pub lost_power: bool,
 }
 
 /// Why the data plane cannot be opened.
@@ -123,6 +125,7 @@ impl Data {
             dirs: options.log_dirs.iter().map(|(dir, _)| dir.clone()).collect(),
             options: SettingsSource::before_metadata(&options.config).log,
             was_clean: options.was_clean,
+            lost_power: options.lost_power,
             threads: if options.blocking.has_threads() { threads.max(2) } else { 1 },
         };
         let found = options.blocking.run(move || open::open_all(&plan)).await?;

@@ -41,6 +41,9 @@ pub struct OpenPlan {
     pub options: LogOptions,
     /// The node stopped in order the last time.
     pub was_clean: bool,
+    /// Whether the machine may have lost power since: a log that was cut and not synced then has its old end
+    /// again, below a watermark that was written down for the new one.
+    pub lost_power: bool,
     /// Logs opened at the same time.
     pub threads: usize,
 }
@@ -148,7 +151,8 @@ fn open(plan: &OpenPlan, job: &Job) -> Found {
         tracing::error!(partition = %job.partition, %error, "a log cannot be opened: its partition is offline here");
     }
     let (start, end) = log.as_ref().map_or((Offset::ZERO, Offset::ZERO), |log| (log.start(), log.end()));
-    let high_watermark = job.high_watermark.clamp(start, end);
+    let synced = if plan.lost_power { job.opening.recovery_point } else { end };
+    let high_watermark = job.high_watermark.min(synced).clamp(start, end);
     Found { dir: job.dir, path: job.path.clone(), log, high_watermark, is_damaged }
 }
 

@@ -102,6 +102,7 @@ impl Fed {
                 None,
             ),
             was_clean,
+            lost_power: false,
         };
         let data = Data::open(options).await.expect("the directories can be read");
         let steps = readers.steps.expect("asked for");

@@ -101,7 +101,7 @@ impl Starting {
             },
             leaving.clone(),
         );
-        let data = self.open_data(&published, &links, &broker, offline_dirs, markers.clean).await?;
+        let data = self.open_data(&published, &links, &broker, offline_dirs, &markers).await?;
         if data.as_ref().is_some_and(|data| data.is_damaged()) {
             lifecycle.forget_last_run();
         }
@@ -314,7 +314,7 @@ impl Starting {
         links: &ControllerLink,
         broker: &BrokerState,
         offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
-        was_clean: bool,
+        markers: &Markers,
     ) -> Result<Option<Arc<Data>>, StartError> {
         if !self.config.roles.is_broker() {
             return Ok(None);
@@ -336,7 +336,8 @@ impl Starting {
             broker: broker.clone(),
             offline_dirs,
             seed: self.rng.u64(..),
-            was_clean,
+            was_clean: markers.clean,
+            lost_power: !markers.clean && markers.epoch.is_none(),
         };
         Ok(Some(Data::open(options).await?))
     }

@@ -25,11 +25,10 @@ pub(super) fn find(index: &Index<'_>, partition: &Partition<'_>, findings: &mut 
         });
     }
     for op in &partition.told {
-        if let Kind::Corrupt { position, reason, .. } = &op.kind {
-            // The reader was given damaged bytes and refused them, as it should.
-            if partition.is_flipped && reason.contains("CRC") {
-                continue;
-            }
+        // Where bits flipped, the reader was given damaged bytes and refused them, as it should.
+        if let Kind::Corrupt { position, reason, .. } = &op.kind
+            && !partition.is_flipped
+        {
             let what = format!("what was read at position {position} is nobody's: {reason}");
             let anomaly = partition.anomaly(Class::PhantomRead, vec![op.id], what);
             findings.add(Anomaly { offset: Some(*position), ..anomaly });
