@@ -28,7 +28,7 @@ pub enum Mutant {
     IsrCountedBeforeCommitted,
     /// Consumers read up to the log's end.
     ReadAboveWatermark,
-    /// A follower takes an answer that it asked for in another leader epoch, or of another leader.
+    /// The controller obeys a leader that was deposed, and one that speaks of a past state.
     LeaderEpochUnchecked,
     /// A follower whose history left the leader's is not told to cut its log.
     DivergenceIgnored,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::{AppendError, LogError};
-use model::{ErrorCode, LeaderEpoch, Mutant, NodeId, Offset, PartitionIndex};
+use model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex};
 use replica::{Divergence, EpochEnd};
 use wire::messages::fetch_response::PartitionData;
 use wire::messages::{FetchResponse, from_wire_uuid};
@@ -134,7 +134,6 @@ fn one(plane: &Plane, leader: NodeId, asked: &Asked, data: &PartitionData) -> Ve
 fn is_current(state: &State, leader: NodeId, asked: &Asked) -> bool {
     let follows = matches!(state.replica.role(), replica::Role::Follower(follower)
         if follower.leader() == leader && follower.epoch() == asked.epoch);
-    let follows = follows || Mutant::LeaderEpochUnchecked.is_planted();
     follows && state.log.as_ref().is_some_and(|log| log.end() == asked.offset)
 }
 
