@@ -53,6 +53,8 @@ pub struct Progress {
     pub of: u64,
     /// Seeds that failed.
     pub failed: u64,
+    /// The seed that has just failed.
+    pub failure: Option<u64>,
     /// Since the start.
     pub elapsed: Duration,
 }
@@ -74,10 +76,12 @@ impl Campaign {
                 if self.stop_at_failure && outcome.failed() {
                     over.store(true, Ordering::Relaxed);
                 }
+                let failure = outcome.failed().then_some(outcome.seed);
                 let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                 report.add(outcome);
                 let failed = report.failures.len() as u64;
-                progress(Progress { done: report.seeds, of: self.count, failed, elapsed: begun.elapsed() });
+                let (done, of) = (report.seeds, self.count);
+                progress(Progress { done, of, failed, failure, elapsed: begun.elapsed() });
             }
         };
         thread::scope(|scope| {

@@ -15,6 +15,7 @@ use broker::{Node, NodeOptions, Picture};
 use log::Disk;
 use log::disk::write_atomically;
 use model::{ClusterId, NodeId, Timestamp, Uuid};
+use net::Clock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use world::disk::{SimDisk, Torn};
@@ -45,6 +46,7 @@ pub struct Cluster {
     watcher: Watcher,
     seed: u64,
     starts: Cell<u64>,
+    clock_error_ms: Cell<u64>,
 }
 
 /// A machine.
@@ -104,7 +106,16 @@ impl Cluster {
             (id, machine)
         });
         let machines = machines.collect();
-        Self { network, shape, machines, begun: Instant::now(), watcher, seed, starts: Cell::new(0) }
+        Self {
+            network,
+            shape,
+            machines,
+            begun: Instant::now(),
+            watcher,
+            seed,
+            starts: Cell::new(0),
+            clock_error_ms: Cell::new(0),
+        }
     }
 
     /// A machine.
@@ -213,7 +224,15 @@ impl Cluster {
         let clock = &self.machine(id).clock;
         clock.steady();
         let passed = i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        clock.set_wall(Timestamp::new(self.shape.wall_at_start.get() + passed));
+        let right = Timestamp::new(self.shape.wall_at_start.get() + passed);
+        let error = clock.wall().get().abs_diff(right.get());
+        self.clock_error_ms.set(self.clock_error_ms.get().max(error));
+        clock.set_wall(right);
+    }
+
+    /// The most that a clock was wrong, in milliseconds, when it was set right.
+    pub fn clock_error_ms(&self) -> u64 {
+        self.clock_error_ms.get()
     }
 
     /// The image of the running node that knows most.

@@ -169,6 +169,10 @@ fn name(caught: &Caught) -> String {
 fn show(progress: &Progress, shown: &Mutex<Instant>) {
     let every = if std::io::stderr().is_terminal() { 1 } else { 30 };
     let Ok(mut shown) = shown.lock() else { return };
+    if let Some(seed) = progress.failure {
+        clear_line();
+        eprintln!("seed {seed} failed; its story follows at the end");
+    }
     if shown.elapsed() < Duration::from_secs(every) {
         return;
     }

@@ -21,13 +21,14 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 use world::network::SimNetwork;
 use world::trace::{self, Trace};
+use world::{disk, network};
 
 use crate::cluster::Cluster;
 use crate::faults::{FaultLog, Kind, Nemesis};
 use crate::panics;
 use crate::shape::Shape;
 use crate::story::Story;
-use crate::watch::Watch;
+use crate::watch::{Verdict, Watch};
 use crate::workload::queue::{Options, Stop, Surroundings, Workload};
 
 /// The first seconds of a run are free of faults.
@@ -71,10 +72,23 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// What happened, counted.
     pub coverage: Coverage,
+    /// What the machines went through.
+    pub effects: Effects,
     /// What happened, line by line.
     pub trace: Trace,
     /// For people, where something failed.
     pub story: Option<Story>,
+}
+
+/// What the machines went through, counted where it happened.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Of the network.
+    pub network: network::Counts,
+    /// Of each disk.
+    pub disks: Vec<disk::Counts>,
+    /// The most that a clock was wrong, in milliseconds, when it was set right.
+    pub clock_error_ms: u64,
 }
 
 impl Outcome {
@@ -103,6 +117,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
                 seed,
                 violations: vec![format!("the run did not end within {} s", RUN_MAX.as_secs())],
                 coverage: Coverage::default(),
+                effects: Effects::default(),
                 trace: trace::finish(),
                 story: None,
             },
@@ -222,6 +237,12 @@ impl Run {
         let story = (!verdict.violations.is_empty()).then(|| {
             Story::tell(self.seed, self.begun, &self.cluster, &self.faults.borrow(), &watch, &verdict)
         });
-        Outcome { seed: self.seed, violations: verdict.violations, coverage: verdict.coverage, trace, story }
+        let effects = Effects {
+            network: self.cluster.network.counts(),
+            disks: self.cluster.machines.values().map(|machine| machine.disk.counts()).collect(),
+            clock_error_ms: self.cluster.clock_error_ms(),
+        };
+        let Verdict { violations, coverage } = verdict;
+        Outcome { seed: self.seed, violations, coverage, effects, trace, story }
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Driver {
     /// The epoch that this node led and gave away. It may lead it for a while yet, or for ever where
     /// nobody hears that it is free, but openraft takes no more records in it.
     pub(super) resigned: Option<LeaderEpoch>,
+    /// The end of what was applied when a snapshot was last asked for.
+    pub(super) snapshot_asked_at: Option<Offset>,
 }
 
 impl Driver {
@@ -219,9 +221,16 @@ impl Driver {
         }
     }
 
-    async fn snapshot_when_due(&self) {
-        if self.applied.borrow().bytes_since_snapshot >= self.bytes_between_snapshots {
-            // Taking the picture resets the count; until then asking again does nothing.
+    async fn snapshot_when_due(&mut self) {
+        let (bytes, end) = {
+            let applied = self.applied.borrow();
+            (applied.bytes_since_snapshot, applied.end_offset)
+        };
+        // Taking the picture resets the count, but a slow disk may be at the one before, and then openraft
+        // passes over what is asked. Asking changes its metrics, which brings us here again: so once for
+        // each place in the log.
+        if bytes >= self.bytes_between_snapshots && self.snapshot_asked_at != Some(end) {
+            self.snapshot_asked_at = Some(end);
             drop(self.raft.trigger().snapshot().await);
         }
     }

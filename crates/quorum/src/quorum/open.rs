@@ -85,6 +85,7 @@ async fn start(options: QuorumOptions, machine: Box<dyn StateMachine>) -> Result
         bytes_between_snapshots: options.tuning.bytes_between_snapshots,
         caught_up: BTreeMap::new(),
         resigned: None,
+        snapshot_asked_at: None,
     };
     // Ends with the driver, which owns the sender that it watches.
     let hints = commands.downgrade();

@@ -1,3 +1,5 @@
+//! What `super` counts, from views put in by hand.
+
 use std::collections::BTreeMap;
 
 use model::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, Uuid};

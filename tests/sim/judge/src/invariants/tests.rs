@@ -1,3 +1,5 @@
+//! Each rule of `super` over views that hold and views that do not.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
