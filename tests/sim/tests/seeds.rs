@@ -12,7 +12,10 @@ const FOUND: &[(u64, &str)] = &[
     (3, "records of a topic with flush.messages=1 were read before they were synced"),
     (5, "a broker led by what the metadata said before its restart; a follower cut nothing for ever"),
     (12, "partition.metadata was half written on a full disk"),
+    (10342, "a slow disk and a due snapshot made the quorum ask for it without end"),
+    (10765, "what a follower had cut came back after a power cut, below its recovery point"),
     (28, "a stopping node was not watched"),
+    (93, "a node stopped before it registered called its logs closed"),
     (202, "the judge held on to what was lost legally"),
 ];
 

@@ -191,7 +191,16 @@ impl Log {
                 break;
             }
         }
-        self.poison_on(|_| file.truncate(u64::from(cut)), "truncate")?;
+        // What follows may go to another file, and its sync would leave this one out: below the recovery
+        // point everything counts as durable, also that nothing is there any more.
+        let was_durable = self.recovery_point > segment.base && cut < segment.size;
+        self.poison_on(
+            |_| {
+                file.truncate(u64::from(cut))?;
+                if was_durable { file.sync() } else { Ok(()) }
+            },
+            "truncate",
+        )?;
         let segment = self.active();
         segment.truncate_indexes(cut);
         segment.size = cut;

@@ -327,3 +327,24 @@ fn the_topic_of_a_log_is_durable_before_its_first_record_and_once_it_is_closed()
         assert_eq!(log.topic_id(), Some(topic_id()), "appends: {appends}");
     }
 }
+
+#[test]
+fn what_was_cut_stays_cut_when_the_power_goes_after_the_next_segment_was_synced() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 1 << 20);
+    for round in 0..4 {
+        append(&mut log, 2, round).expect("no fault");
+    }
+    log.flush().expect("no fault");
+    log.truncate_to(Offset::new(4)).expect("no fault");
+    // The next batch begins a segment of its own.
+    log.set_options(options(1));
+    append(&mut log, 3, 9).expect("no fault");
+    log.flush().expect("no fault");
+    assert_eq!((log.recovery_point(), log.segment_count()), (Offset::new(7), 2));
+    drop(log);
+    let logs = || disk.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "log"));
+    let before: Vec<_> = logs().collect();
+    disk.crash(Crash::Power);
+    assert_eq!(logs().collect::<Vec<_>>(), before, "what was cut is back");
+}
