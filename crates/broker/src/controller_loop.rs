@@ -126,6 +126,8 @@ impl ControllerLoop {
 
     async fn serve(&mut self) {
         let mut status = self.options.quorum.status();
+        // Each office gets a seed of its own: the same epoch may be served more than once.
+        let mut seeds = fastrand::Rng::with_seed(self.options.seed);
         // After an office that ended in doubt, the same epoch may only be served again once all
         // that was on its way has landed: the working image starts from the committed one.
         let mut doubtful = None;
@@ -133,7 +135,7 @@ impl ControllerLoop {
             let now = status.borrow_and_update().clone();
             let settled = doubtful != Some(now.epoch) || now.high_watermark == now.log_end;
             if now.is_leader_ready && settled {
-                let office = Office::take(&self.options, now.epoch, now.log_end).await;
+                let office = Office::take(&self.options, now.epoch, seeds.u64(..), now.log_end).await;
                 if let Some(office) = office {
                     tracing::info!(node = %self.options.node, epoch = %now.epoch, "controller: took office");
                     office.hold(&mut self.requests, &mut status).await;

@@ -415,6 +415,8 @@ impl Leader {
 
     fn take_answer(&mut self, answer: IsrAnswer) {
         match answer {
+            // A set without this node is another leader's: the answer came late, and the metadata will tell.
+            IsrAnswer::Committed { isr, .. } if !isr.contains(&self.me) => {}
             IsrAnswer::Committed { isr, partition_epoch } if partition_epoch > self.partition_epoch => {
                 self.partition_epoch = partition_epoch;
                 self.isr = isr.into_iter().collect();

@@ -50,6 +50,7 @@ impl Office {
     pub(super) async fn take(
         options: &ControllerOptions,
         epoch: LeaderEpoch,
+        seed: u64,
         log_end: Offset,
     ) -> Option<Self> {
         let mut published = options.published.clone();
@@ -60,7 +61,7 @@ impl Office {
         Some(Self {
             epoch,
             quorum: options.quorum.clone(),
-            working: Working::new(options, &picture, epoch, log_end),
+            working: Working::new(options, &picture, seed, log_end),
             in_flight: FuturesOrdered::new(),
             presence: Presence::new(options.network.clone(), found, tasks.clone()),
             gone,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use controller::{Decision, Sessions, Settings, View, elect_leaders};
 use metadata::{Changes, Image};
-use model::{ErrorCode, LeaderEpoch, Millis, NodeId, Offset};
+use model::{ErrorCode, Millis, NodeId, Offset};
 use net::Clock;
 use proto::metadata::MetadataRecord;
 use wire::messages::{RequestKind, ResponseKind};
@@ -74,15 +74,10 @@ impl Round {
 }
 
 impl Working {
-    /// Starts from what is committed; the next record will have offset `log_end`.
-    pub(super) fn new(
-        options: &ControllerOptions,
-        picture: &Picture,
-        epoch: LeaderEpoch,
-        log_end: Offset,
-    ) -> Self {
+    /// Starts from what is committed; the next record will have offset `log_end`. `seed` is another one for
+    /// each office: ids drawn twice would collide.
+    pub(super) fn new(options: &ControllerOptions, picture: &Picture, seed: u64, log_end: Offset) -> Self {
         let now = options.clock.now();
-        let epoch_seed = u64::from(epoch.get().unsigned_abs());
         let balance = options.tuning.balance_interval;
         Self {
             image: picture.image.clone(),
@@ -90,8 +85,7 @@ impl Working {
             sessions: Sessions::new(now),
             settings: options.tuning.settings.clone(),
             clock: options.clock.clone(),
-            // Another one each epoch: ids drawn twice would collide.
-            seeds: fastrand::Rng::with_seed(options.seed ^ epoch_seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            seeds: fastrand::Rng::with_seed(seed),
             bootstrap: options.bootstrap.clone(),
             balance: balance.map(|every| Round::new(every, now)),
             unclean: Round::new(options.tuning.unclean_interval, now),

@@ -287,3 +287,14 @@ fn where_every_record_is_flushed_the_leaders_copy_counts_once_it_is_synced() {
     leader.step(now, Input::Synced { end: Offset::new(15) }, &mut effects);
     assert_eq!(leader.ack_state(Offset::new(15)), AckState::Done);
 }
+
+#[test]
+fn an_answer_about_another_leaders_set_changes_nothing() {
+    let options = LeaderOptions { lag_max: LAG_MAX, min_isr: 1, waits_for_sync: false };
+    let (now, start) = (Millis::new(0), Offset::new(10));
+    let mut leader = Leader::new(NodeId::new(1), now, &assignment("1,2", 0), start, start, options);
+    let late = IsrAnswer::Committed { isr: nodes("2"), partition_epoch: PartitionEpoch::new(5) };
+    leader.step(now, Input::IsrAnswered(late), &mut Vec::new());
+    assert_eq!(leader.isr().collect::<Vec<_>>(), nodes("1,2"));
+    assert_eq!(leader.partition_epoch(), PartitionEpoch::new(0));
+}
