@@ -52,6 +52,12 @@ impl Level {
         }
     }
 
+    /// What the leader of `epoch` proposed may not come to be: only what is applied counts.
+    pub(crate) fn forget_proposed(&self, epoch: LeaderEpoch) {
+        let mut known = self.known();
+        known.proposed = known.proposed.filter(|(proposed_in, _)| *proposed_in != epoch);
+    }
+
     /// Takes over what applied records say.
     pub(crate) fn note(&self, records: &[MetadataRecord]) {
         if let Some(level) = set_by(records) {
@@ -92,6 +98,8 @@ mod tests {
         level.propose(epoch, &setting(30));
         assert_eq!(level.for_append(epoch, &[]), 30);
         assert_eq!(level.for_append(epoch.next(), &[]), LEVEL_MIN, "it may be lost with its leader");
+        level.forget_proposed(epoch);
+        assert_eq!(level.for_append(epoch, &[]), LEVEL_MIN, "it was refused");
         level.note(&setting(30));
         assert_eq!(level.for_append(epoch.next(), &[]), 30);
     }

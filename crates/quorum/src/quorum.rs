@@ -93,16 +93,39 @@ impl Quorum {
         self.shared.directory.newest_id()
     }
 
-    /// Appends `records` as one batch, if this node leads `epoch`. Returns once they are committed and
-    /// applied here, with the offset of the last one. After `TimedOut` or `Discarded` they may be
-    /// committed all the same, now or later: read before deciding again.
+    /// Appends `records` as one batch, if this node leads `epoch` and, where a `base_offset` is given,
+    /// the log ends there. Returns once they are committed and applied here, with the offset of the last
+    /// one. After `TimedOut` or `Discarded` they may be committed all the same, now or later: read before
+    /// deciding again.
+    ///
+    /// Who has several batches on their way must give the offset: one may be refused, and a later one
+    /// that rests on it be taken.
     pub async fn append(
         &self,
         epoch: LeaderEpoch,
+        base_offset: Option<Offset>,
         records: Vec<MetadataRecord>,
     ) -> Result<Offset, AppendError> {
-        let proposal = self.encode(epoch, &records)?;
-        self.shared.level.propose(epoch, &records);
+        let outcome = self.propose(epoch, base_offset, &records).await;
+        let outcome = outcome.and_then(|got| match base_offset {
+            Some(expected) if expected != got => Err(AppendError::Displaced { expected, got }),
+            _ => Ok(got.plus(records.len() as i64 - 1)),
+        });
+        if outcome.is_err() {
+            self.shared.level.forget_proposed(epoch);
+        }
+        outcome
+    }
+
+    /// The offset at which the batch was committed.
+    async fn propose(
+        &self,
+        epoch: LeaderEpoch,
+        base_offset: Option<Offset>,
+        records: &[MetadataRecord],
+    ) -> Result<Offset, AppendError> {
+        let proposal = Proposal { base_offset, ..self.encode(epoch, records)? };
+        self.shared.level.propose(epoch, records);
         let (done, answered) = oneshot::channel();
         let command = Command::Append { epoch, proposal, done };
         let after = self.shared.append_timeout;
@@ -129,7 +152,7 @@ impl Quorum {
         if bytes > APPEND_BYTES_MAX {
             return Err(AppendError::Bytes { got: bytes });
         }
-        Ok(Proposal { timestamp: self.shared.clock.wall(), values: values.into() })
+        Ok(Proposal { timestamp: self.shared.clock.wall(), base_offset: None, values: values.into() })
     }
 
     fn stopped_error(&self) -> AppendError {

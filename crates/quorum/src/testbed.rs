@@ -315,7 +315,7 @@ impl Trio {
     pub(crate) async fn append(&self, number: i64) -> Offset {
         let (at, epoch) = self.leader().await;
         let quorum = &self.running[at].as_ref().expect("it leads").quorum;
-        quorum.append(epoch, vec![record(number)]).await.expect("a majority is up")
+        quorum.append(epoch, None, vec![record(number)]).await.expect("a majority is up")
     }
 
     /// Waits until every node that is up has applied `offset`.

@@ -78,9 +78,9 @@ async fn write(dir: &Path) {
     let quorum = Quorum::spawn_thread(options(dir, directory), All::default()).await.expect("opens");
     let mut status = quorum.status();
     let epoch = status.wait_for(|status| status.is_leader_ready).await.expect("runs").epoch;
-    quorum.append(epoch, bootstrap()).await.expect("appends");
+    quorum.append(epoch, None, bootstrap()).await.expect("appends");
     for number in 0..10 {
-        quorum.append(epoch, vec![topic(2 * number), topic(2 * number + 1)]).await.expect("appends");
+        quorum.append(epoch, None, vec![topic(2 * number), topic(2 * number + 1)]).await.expect("appends");
     }
     quorum.snapshot().await;
     let log_dir = dir.join("__cluster_metadata-0");
@@ -90,7 +90,7 @@ async fn write(dir: &Path) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    quorum.append(epoch, vec![topic(100)]).await.expect("appends");
+    quorum.append(epoch, None, vec![topic(100)]).await.expect("appends");
     quorum.shutdown().await;
 }
 

@@ -16,6 +16,7 @@ const FOUND: &[(u64, &str)] = &[
     (10765, "what a follower had cut came back after a power cut, below its recovery point"),
     (28, "a stopping node was not watched"),
     (979, "a controller that took office twice in an epoch drew the same topic ids again"),
+    (1600, "a batch was committed though the one that it rested on had been refused"),
     (93, "a node stopped before it registered called its logs closed"),
     (202, "the judge held on to what was lost legally"),
 ];

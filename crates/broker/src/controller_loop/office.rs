@@ -140,15 +140,13 @@ impl Office {
             }
             return;
         }
-        let (quorum, epoch, expected) = (self.quorum.clone(), self.epoch, self.working.last_offset());
+        let (quorum, epoch) = (self.quorum.clone(), self.epoch);
+        // It rests on those before it: should one be refused, it must not be taken either. And broker
+        // epochs are offsets.
+        let base_offset = self.working.next_offset().plus(-(records.len() as i64));
         self.in_flight.push_back(Box::pin(async move {
-            let outcome = match quorum.append(epoch, records).await {
-                Ok(last) if last == expected => Ok(()),
-                // Broker epochs are offsets: a guess that was wrong must not be built on.
-                Ok(last) => Err(format!("it ended at offset {last}, {expected} was expected")),
-                Err(error) => Err(error.to_string()),
-            };
-            Landed { answers, outcome }
+            let outcome = quorum.append(epoch, Some(base_offset), records).await;
+            Landed { answers, outcome: outcome.map(drop).map_err(|error| error.to_string()) }
         }));
     }
 

@@ -203,9 +203,9 @@ impl Working {
         }
     }
 
-    /// The offset of the last record decided.
-    pub(super) fn last_offset(&self) -> Offset {
-        Offset::new(self.next_offset.get() - 1)
+    /// The offset that the next record decided will have.
+    pub(super) fn next_offset(&self) -> Offset {
+        self.next_offset
     }
 
     /// The brokers whose processes are to be watched: all that may lead.

@@ -105,6 +105,14 @@ pub enum AppendError {
         /// In which epoch.
         epoch: LeaderEpoch,
     },
+    /// An earlier append, on which these records rest, was refused. Nothing of them was appended.
+    #[error("the log of the metadata quorum ended at offset {got}, the records are for offset {expected}")]
+    Displaced {
+        /// Where they would have been right.
+        expected: Offset,
+        /// Where they came.
+        got: Offset,
+    },
     /// No majority answered in time. They may be committed later.
     #[error("no majority of the metadata quorum answered within {} ms", .after.as_millis())]
     TimedOut {
@@ -135,7 +143,9 @@ impl AppendError {
     /// What a client is told.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotLeader { .. } | Self::Discarded { .. } => ErrorCode::NotController,
+            Self::NotLeader { .. } | Self::Discarded { .. } | Self::Displaced { .. } => {
+                ErrorCode::NotController
+            }
             Self::TimedOut { .. } => ErrorCode::RequestTimedOut,
             Self::Count { .. } | Self::Bytes { .. } => ErrorCode::RecordListTooLarge,
             Self::Encode(_) => ErrorCode::UnknownServerError,

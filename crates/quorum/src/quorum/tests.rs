@@ -21,7 +21,7 @@ fn one_node_appends_applies_and_finds_it_all_after_a_crash() {
         let running = node.start().await;
         let epoch = until_ready(&running.quorum).await;
         for number in 0..10 {
-            let offset = running.quorum.append(epoch, vec![record(number), record(number + 100)]).await;
+            let offset = running.quorum.append(epoch, None, vec![record(number), record(number + 100)]).await;
             // Two voter records and one leader change stand before.
             assert_eq!(offset, Ok(Offset::new(4 + 2 * number)));
         }
@@ -41,9 +41,31 @@ fn a_wrong_epoch_is_told_who_leads() {
         let mut node = Node::new(1, "1@n1:9093", &network);
         let running = node.start().await;
         let epoch = until_ready(&running.quorum).await;
-        let answer = running.quorum.append(epoch.next(), vec![record(1)]).await;
+        let answer = running.quorum.append(epoch.next(), None, vec![record(1)]).await;
         let leader = Some(NodeId::new(1));
         assert_eq!(answer, Err(super::AppendError::NotLeader { leader, epoch }));
+    });
+}
+
+#[test]
+fn records_for_another_end_of_the_log_are_not_taken() {
+    run(async {
+        let network = PipeNetwork::new();
+        let mut node = Node::new(1, "1@n1:9093", &network);
+        let running = node.start().await;
+        let epoch = until_ready(&running.quorum).await;
+        let first = running.quorum.append(epoch, None, vec![record(1), record(2)]).await.expect("appends");
+        let (missed, here) = (first.plus(3), first.next());
+        let displaced = running.quorum.append(epoch, Some(missed), vec![record(3)]).await;
+        assert_eq!(displaced, Err(super::AppendError::Displaced { expected: missed, got: here }));
+        let end = running.quorum.status().borrow().log_end;
+        let last = running.quorum.append(epoch, Some(end), vec![record(4), record(5)]).await;
+        assert_eq!(last, Ok(end.next()));
+        assert_eq!(running.toy.ids(), [1, 2, 4, 5]);
+        node.kill(running).await;
+        let running = node.start().await;
+        until_ready(&running.quorum).await;
+        assert_eq!(running.toy.ids(), [1, 2, 4, 5], "nor after a restart");
     });
 }
 
@@ -130,7 +152,7 @@ fn a_damaged_snapshot_falls_back_to_the_one_before_and_without_any_the_error_say
         let running = node.start().await;
         let epoch = until_ready(&running.quorum).await;
         for number in 0..100 {
-            running.quorum.append(epoch, vec![record(number)]).await.expect("appends");
+            running.quorum.append(epoch, None, vec![record(number)]).await.expect("appends");
         }
         node.kill(running).await;
         let dir = Path::new("/data/__cluster_metadata-0");
@@ -178,7 +200,7 @@ fn a_leader_that_resigns_is_not_ready_any_more_also_where_nobody_takes_over() {
         quorum.resign().await;
         let status = quorum.status().borrow().clone();
         assert_eq!((status.epoch, status.is_leader_ready), (epoch, false));
-        let refused = quorum.append(epoch, vec![record(2)]).await;
+        let refused = quorum.append(epoch, None, vec![record(2)]).await;
         assert!(matches!(refused, Err(super::AppendError::NotLeader { .. })), "{refused:?}");
     });
 }
@@ -193,7 +215,7 @@ fn without_a_majority_an_append_ends_at_its_deadline() {
         trio.kill((leader + 2) % 3).await;
         let quorum = &trio.running[leader].as_ref().expect("up").quorum;
         let asked = tokio::time::Instant::now();
-        let answer = quorum.append(epoch, vec![record(2)]).await;
+        let answer = quorum.append(epoch, None, vec![record(2)]).await;
         assert!(matches!(answer, Err(super::AppendError::TimedOut { .. })), "{answer:?}");
         assert!(asked.elapsed() < Duration::from_secs(11));
     });
@@ -242,7 +264,7 @@ async fn append_until_the_disk_stops(node: &mut Node) -> i64 {
     let ready = status.wait_for(|status| status.is_leader_ready || status.failure.is_some()).await;
     let Ok(epoch) = ready.map(|status| status.epoch) else { return 0 };
     let mut acknowledged = 0;
-    while acknowledged < 60 && quorum.append(epoch, vec![record(acknowledged)]).await.is_ok() {
+    while acknowledged < 60 && quorum.append(epoch, None, vec![record(acknowledged)]).await.is_ok() {
         acknowledged += 1;
     }
     quorum.shutdown().await;
@@ -379,7 +401,7 @@ fn bytes_that_mean_nothing_get_an_answer_and_harm_nobody() {
             let body: Vec<u8> = (0..fastrand::usize(..200)).map(|_| fastrand::u8(..)).collect();
             running.quorum.handle_rpc(key, body.into()).await.expect("it runs");
         }
-        assert!(running.quorum.append(epoch, vec![record(1)]).await.is_ok());
+        assert!(running.quorum.append(epoch, None, vec![record(1)]).await.is_ok());
         node.kill(running).await;
     });
 }
@@ -394,7 +416,8 @@ fn a_leader_whose_cable_is_out_is_replaced_and_gives_way_when_it_returns() {
         let network = trio.nodes[old].network.clone();
         network.cut(&format!("n{}", old + 1));
         let lost = trio.running[old].as_ref().expect("up").quorum.clone();
-        let waiting = tokio::task::spawn_local(async move { lost.append(old_epoch, vec![record(2)]).await });
+        let waiting =
+            tokio::task::spawn_local(async move { lost.append(old_epoch, None, vec![record(2)]).await });
         let others = [(old + 1) % 3, (old + 2) % 3];
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         let new = loop {
@@ -410,7 +433,7 @@ fn a_leader_whose_cable_is_out_is_replaced_and_gives_way_when_it_returns() {
         let quorum = &trio.running[new].as_ref().expect("up").quorum;
         let epoch = quorum.status().borrow().epoch;
         assert!(epoch > old_epoch);
-        let last = quorum.append(epoch, vec![record(3)]).await.expect("two of three are a majority");
+        let last = quorum.append(epoch, None, vec![record(3)]).await.expect("two of three are a majority");
         network.heal(&format!("n{}", old + 1));
         trio.settle(last).await;
         trio.check_equal(&[1, 3]);
@@ -452,7 +475,9 @@ fn a_follower_whose_disk_fails_stops_and_says_why() {
             // Many at once, so that some are committed by the others before they are synced here.
             let appending = (1..20).map(|number| {
                 let leading = leading.clone();
-                tokio::task::spawn_local(async move { leading.append(epoch, vec![record(number)]).await })
+                tokio::task::spawn_local(
+                    async move { leading.append(epoch, None, vec![record(number)]).await },
+                )
             });
             let appending: Vec<_> = appending.collect();
             for _ in 0..delay {

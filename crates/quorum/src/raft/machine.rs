@@ -66,7 +66,7 @@ impl Machine {
         self.membership = membership;
     }
 
-    /// Applies one entry; answers the offset of its last record.
+    /// Applies one entry; answers the offset of its first record.
     fn apply_entry(&mut self, entry: &Entry) -> io::Result<Offset> {
         let base_offset = self.applied.borrow().end_offset;
         let (batch, bytes) = committed_batch(entry, base_offset)?;
@@ -81,7 +81,7 @@ impl Machine {
             applied.end_offset = batch.last_offset.next();
             applied.bytes_since_snapshot += bytes;
         });
-        Ok(batch.last_offset)
+        Ok(batch.base_offset)
     }
 
     fn restored(&mut self, file: &SnapshotFile, content: LoadedSnapshot) {
@@ -160,9 +160,9 @@ impl RaftStateMachine<Types> for Machine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let last_offset = self.apply_entry(&entry)?;
+            let base_offset = self.apply_entry(&entry)?;
             if let Some(responder) = responder {
-                responder.send(last_offset);
+                responder.send(base_offset);
             }
         }
         Ok(())

@@ -126,6 +126,8 @@ pub(crate) fn voters_of(membership: &Membership) -> Voters {
 pub(crate) struct Proposal {
     /// The leader's clock when it proposed.
     pub(crate) timestamp: Timestamp,
+    /// Where the proposer takes the log to end; anywhere else its records must not stand.
+    pub(crate) base_offset: Option<Offset>,
     /// Framed record values (KIP-631).
     pub(crate) values: Arc<[Vec<u8>]>,
 }

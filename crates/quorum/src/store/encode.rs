@@ -6,6 +6,7 @@
 //! | voters | control: KRaftVersionRecord, VotersRecord |
 //! | static voters | control: KRaftVersionRecord, LeaderChangeMessage without a leader |
 //! | records | data: framed values (KIP-631), no keys |
+//! | records that stand elsewhere than their proposer took it | as blank |
 //!
 //! Kafka dials static voters by its config as long as no VotersRecord tells it otherwise,
 //! and takes ids alone from a LeaderChangeMessage: so it follows a log that names no addresses.
@@ -41,6 +42,11 @@ pub(super) fn encode_entry(
     let stamp = Stamp { base_offset, epoch: epoch_of(&entry.id), timestamp: now };
     match &entry.payload {
         Payload::Blank => Ok(encode_control(&stamp, &[leader_change(Some(node), voters)])),
+        // Decided on what the log does not hold: openraft refuses a leader's writes while its lease is
+        // out, and takes later ones of the same epoch when it is valid again.
+        Payload::Proposed(proposal) if proposal.base_offset.is_some_and(|base| base != base_offset) => {
+            Ok(encode_control(&stamp, &[leader_change(Some(node), voters)]))
+        }
         Payload::Proposed(proposal) => {
             let stamp = Stamp { timestamp: proposal.timestamp, ..stamp };
             Ok(encode_records(&stamp, &proposal.values))

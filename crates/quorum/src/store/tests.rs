@@ -101,7 +101,7 @@ fn openrafts_own_suite_passes() {
 
 fn records(epoch: i32, index: u64, count: usize) -> Entry {
     let values: Vec<Vec<u8>> = (0..count).map(|number| vec![number as u8; 40]).collect();
-    let proposal = Proposal { timestamp: Timestamp::new(7), values: values.into() };
+    let proposal = Proposal { timestamp: Timestamp::new(7), base_offset: None, values: values.into() };
     Entry::new(log_id(LeaderEpoch::new(epoch), index), Payload::Proposed(proposal))
 }
 
