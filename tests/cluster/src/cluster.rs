@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use net::{ConnectOptions, Connection, TcpNetwork};
 use wire::messages::{MetadataRequest, MetadataResponse, ResponseKind};
 
-use crate::node::{Node, binary};
+use crate::binary::binary;
+use crate::node::Node;
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]

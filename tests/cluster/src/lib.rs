@@ -5,9 +5,11 @@
 //! done to them; the `kastle-cluster` binary runs it at full size, the tests in
 //! short form.
 
+mod binary;
 mod cluster;
 mod node;
 pub mod work;
 
+pub use binary::binary;
 pub use cluster::{Cluster, Shape};
-pub use node::{Node, binary};
+pub use node::Node;

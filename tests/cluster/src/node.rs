@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::binary::binary;
 
 /// A node may replay and recover for so long before it serves.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -27,32 +28,6 @@ pub struct Node {
     config: PathBuf,
     log: PathBuf,
     process: Option<Child>,
-}
-
-/// The `kastle` binary that `KASTLE_BINARY` names, else the one of this build, built first if need be.
-pub fn binary() -> Result<&'static Path> {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = BINARY.get() {
-        return Ok(path);
-    }
-    if let Some(path) = std::env::var_os("KASTLE_BINARY") {
-        return Ok(BINARY.get_or_init(|| path.into()));
-    }
-    let own = std::env::current_exe()?;
-    let target = own.ancestors().find(|path| path.ends_with("debug") || path.ends_with("release"));
-    let target = target.context("tests and tools run from cargo's target directory")?;
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Of the whole workspace, as the tests are: another choice of packages is another choice of
-    // features, and everything would be built twice.
-    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
-    if target.ends_with("release") {
-        build.arg("--release");
-    }
-    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().context("cannot run cargo")?;
-    if !built.success() {
-        bail!("cargo could not build the kastle binary");
-    }
-    Ok(BINARY.get_or_init(|| target.join("kastle")))
 }
 
 impl Node {
