@@ -15,6 +15,8 @@
 //! # The seam
 //!
 //! ```text
+//! cluster   set_cluster(view of topics and groups' settings) before loaded, and whenever the metadata changed;
+//!           before a request that may follow such a change (it costs nothing, so before each will do)
 //! load      Shard::new, replay(record) for each record of the partition, then loaded(now)
 //! request   batch = handle(now, call); empty: done. Else append it as one batch, all or nothing, and say
 //!           appended(offset of its last record) or append_failed(now, why). Nothing else is asked in between.
@@ -40,6 +42,7 @@
 pub mod alarm;
 pub mod call;
 pub mod classic;
+pub mod cluster;
 pub mod consumer;
 mod delete_groups;
 mod describe_groups;
@@ -67,10 +70,11 @@ mod tests;
 mod turn;
 
 pub use call::{Call, Caller, Client, Now, Reply, Token};
+pub use cluster::Cluster;
 pub use group::{Group, GroupKind};
 pub use partition::partition_of;
 pub use record::{Record, ReplayError};
 pub use refuse::refuse;
 pub use route::{Route, join, route};
-pub use settings::Settings;
+pub use settings::{ConsumerSettings, Migration, Settings};
 pub use shard::{AppendFailure, Shard};

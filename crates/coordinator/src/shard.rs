@@ -18,6 +18,7 @@ use wire::messages::{RequestKind, StrBytes, SyncGroupResponse};
 use crate::call::{Call, Caller, Now, Reply};
 use crate::classic::rebalance::{self, Reason};
 use crate::classic::{self, Waiting};
+use crate::cluster::{Cluster, NoTopics};
 use crate::dispatch;
 use crate::expire;
 use crate::group::Group;
@@ -99,6 +100,7 @@ struct Trial {
 #[derive(Debug)]
 pub struct Shard {
     settings: Settings,
+    cluster: Arc<dyn Cluster>,
     core: Core,
     /// Up to the high watermark.
     committed: Offsets,
@@ -116,6 +118,7 @@ impl Shard {
     pub fn new(settings: Settings, high_watermark: Offset) -> Self {
         Self {
             settings,
+            cluster: Arc::new(NoTopics),
             core: Core::default(),
             committed: Offsets::default(),
             uncommitted: VecDeque::new(),
@@ -125,6 +128,11 @@ impl Shard {
             ready: Vec::new(),
             quiet_until: Millis::default(),
         }
+    }
+
+    /// Shows it the cluster as it is now. Groups take note with their members' next heartbeats.
+    pub fn set_cluster(&mut self, cluster: Arc<dyn Cluster>) {
+        self.cluster = cluster;
     }
 
     /// Takes in a record of the log, in the log's order. An error says which record it is; nothing of it is taken
@@ -148,7 +156,7 @@ impl Shard {
             Some(last) => self.note_uncommitted(last, now, Vec::new()),
         }
         let hard = self.core.hard.clone();
-        let mut turn = turn(&mut self.core, &self.settings, &self.committed, now);
+        let mut turn = turn(&mut self.core, &self.settings, &self.cluster, &self.committed, now);
         for (id, written) in hard.groups() {
             match written {
                 Written::Classic(value) => begin(&mut turn, id, classic::Group::from_value(value)),
@@ -279,7 +287,7 @@ impl Shard {
     fn turn(&mut self, now: Now, asker: Asker, undo: bool, act: impl FnOnce(&mut Turn<'_>)) -> Vec<Record> {
         assert!(self.trial.is_none(), "asked while records of the last turn are being appended");
         let before = if undo { self.core.clone() } else { Core::default() };
-        let mut turn = turn(&mut self.core, &self.settings, &self.committed, now);
+        let mut turn = turn(&mut self.core, &self.settings, &self.cluster, &self.committed, now);
         act(&mut turn);
         let Turn { records, replies, behind_all, unwritable, .. } = turn;
         assert!(undo || records.is_empty(), "a request that only reads wrote a record");
@@ -348,10 +356,17 @@ impl Shard {
     }
 }
 
-fn turn<'a>(core: &'a mut Core, settings: &'a Settings, committed: &'a Offsets, now: Now) -> Turn<'a> {
+fn turn<'a>(
+    core: &'a mut Core,
+    settings: &'a Settings,
+    cluster: &'a Arc<dyn Cluster>,
+    committed: &'a Offsets,
+    now: Now,
+) -> Turn<'a> {
     Turn {
         now,
         settings,
+        cluster: cluster.as_ref(),
         core,
         committed,
         records: Vec::new(),

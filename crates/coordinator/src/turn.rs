@@ -9,6 +9,7 @@ use wire::messages::{JoinGroupResponse, ResponseKind, StrBytes, SyncGroupRespons
 use crate::alarm::{Alarms, Subject};
 use crate::call::{Caller, Now, Reply};
 use crate::classic;
+use crate::cluster::Cluster;
 use crate::group::Group;
 use crate::hard::{Hard, Written};
 use crate::offsets::Offsets;
@@ -31,6 +32,9 @@ pub struct Core {
 pub(crate) struct Turn<'a> {
     pub now: Now,
     pub settings: &'a Settings,
+    /// The cluster as it was when the turn began.
+    #[expect(dead_code, reason = "groups of the new protocol will ask")]
+    pub cluster: &'a dyn Cluster,
     pub core: &'a mut Core,
     /// Offsets up to the high watermark.
     pub committed: &'a Offsets,
