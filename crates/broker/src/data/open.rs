@@ -80,7 +80,43 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
             }
         });
     }
-    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (index, dir) in plan.dirs.iter().enumerate() {
+        lower_checkpoints(plan, index, dir, &found)?;
+    }
+    Ok(found)
+}
+
+/// A log that came up shorter than a checkpoint says grows again before the next is written: killed in
+/// between, the node would take records for committed, or for durable, that have the offsets of others.
+fn lower_checkpoints(
+    plan: &OpenPlan,
+    index: usize,
+    dir: &Path,
+    found: &BTreeMap<TopicPartition, Found>,
+) -> Result<(), DataError> {
+    let disk = plan.disk.as_ref();
+    let holds: [(&str, fn(&Found, &Log) -> Offset); 2] =
+        [(HIGH_WATERMARK, |found, _| found.high_watermark), (RECOVERY_POINT, |_, log| log.recovery_point())];
+    for (name, holds) in holds {
+        // One that cannot be read counts as empty, and was warned of.
+        let mut lines = checkpoint::read(disk, dir, name).unwrap_or_default();
+        let mut is_lower = false;
+        for (partition, line) in &mut lines {
+            let Some(found) = found.get(partition).filter(|found| found.dir == index) else { continue };
+            let held = found.log.as_ref().map_or(*line, |log| holds(found, log));
+            is_lower |= held < *line;
+            *line = held.min(*line);
+        }
+        if is_lower {
+            let lines = lines.iter().map(|(partition, offset)| (partition, *offset));
+            checkpoint::write(disk, dir, name, lines).map_err(|error| DataError::LogDir {
+                dir: dir.to_owned(),
+                reason: format!("the checkpoint {name} cannot be written: {error}"),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn collect(

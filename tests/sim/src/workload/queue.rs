@@ -230,13 +230,15 @@ impl Workload {
     /// have ended, until all that was acknowledged was seen or `bound` is over.
     pub async fn final_phase(&self, bound: Duration) -> FinalReading {
         let deadline = Instant::now() + bound;
+        // A partition whose leader's copy is damaged may never say where it ends: the others are read all the same.
+        let asking_until = Instant::now() + bound / 2;
         let (client, recorder) = self.client("final");
         recorder.final_phase();
         let mut reader = Consumer::new(client, recorder, self.board.clone());
         let keys = self.lock().partitions();
         let mut ends: BTreeMap<Key, i64> = BTreeMap::new();
         let mut attempt = 0;
-        while ends.len() < keys.len() && Instant::now() < deadline {
+        while ends.len() < keys.len() && Instant::now() < asking_until {
             reader.client().refresh_if_stale().await;
             let missing: Vec<Key> = keys.iter().filter(|key| !ends.contains_key(*key)).cloned().collect();
             ends.extend(reader.ends(&missing).await);

@@ -1,10 +1,10 @@
-//! The task that follows one leader: ask, take, ask again.
+//! A task that follows a leader: ask, take, ask again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::checkpoint::RECOVERY_POINT;
+use log::checkpoint::{HIGH_WATERMARK, RECOVERY_POINT};
 use model::{ErrorCode, Millis, Offset};
 use net::{ConnectOptions, Connection};
 use wire::messages::{FetchResponse, ListOffsetsResponse, ResponseKind};
@@ -34,7 +34,7 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Above so many bytes a response is taken in on another thread.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 
-/// What one leader's task holds.
+/// What a task holds.
 struct Follow {
     plane: Arc<Plane>,
     lane: Arc<Lane>,
@@ -120,17 +120,20 @@ impl Follow {
     async fn dial(&self) -> Option<Connection> {
         let options = &self.plane.options;
         let picture = options.published.get();
-        let broker = picture.image.broker(self.lane.leader)?;
+        let broker = picture.image.broker(self.lane.id.leader)?;
         let endpoint = broker.listener(&options.config.inter_broker_listener)?;
         let connect = ConnectOptions {
-            client_id: format!("kastle-{}-follows-{}", options.node, self.lane.leader),
+            client_id: format!(
+                "kastle-{}-follows-{}-{}",
+                options.node, self.lane.id.leader, self.lane.id.fetcher
+            ),
             connect_timeout: options.config.replication.socket_timeout.min(ANSWER_MARGIN),
             ..ConnectOptions::default()
         };
         match Connection::connect(options.network.as_ref(), &endpoint.host, endpoint.port, &connect).await {
             Ok(connection) => Some(connection),
             Err(error) => {
-                tracing::debug!(node = %options.node, leader = %self.lane.leader, %error, "a leader cannot be reached");
+                tracing::debug!(node = %options.node, leader = %self.lane.id.leader, %error, "a leader cannot be reached");
                 None
             }
         }
@@ -171,7 +174,7 @@ impl Follow {
         match answer {
             Ok(ResponseKind::Fetch(response)) if self.session.take(&response) => Some(response),
             Ok(ResponseKind::Fetch(response)) if is_session_lost(&response) => {
-                tracing::debug!(node = %options.node, leader = %self.lane.leader, "the session with a leader begins anew");
+                tracing::debug!(node = %options.node, leader = %self.lane.id.leader, "the session with a leader begins anew");
                 None
             }
             other => {
@@ -191,7 +194,7 @@ impl Follow {
 
     fn complain(&self, what: Result<(), String>) {
         let reason = what.err().unwrap_or_else(|| "it was refused".to_owned());
-        tracing::info!(node = %self.plane.options.node, leader = %self.lane.leader, reason, "a fetch from a leader failed");
+        tracing::info!(node = %self.plane.options.node, leader = %self.lane.id.leader, reason, "a fetch from a leader failed");
     }
 
     async fn take(&mut self, response: FetchResponse) {
@@ -200,7 +203,7 @@ impl Follow {
         self.first = take::last_with_records(&response).or(self.first);
         let cuts = take::cuts(&response);
         let waits = bytes > INLINE_BYTES_MAX || cuts;
-        let (plane, leader) = (self.plane.clone(), self.lane.leader);
+        let (plane, leader) = (self.plane.clone(), self.lane.id.leader);
         let work = move || take::all(&plane, leader, &asked, response);
         let taken = if waits { self.plane.options.blocking.run(work).await } else { work() };
         let Taken { failed, early, lost, to_sync } = taken;
@@ -226,10 +229,11 @@ impl Follow {
         }
     }
 
-    /// The checkpoint must not say that records are durable which are gone: after a power cut, those that
-    /// took their offsets would be trusted unread.
+    /// The checkpoints must not say that records are durable or committed which are gone: after a crash,
+    /// those that took their offsets would be taken for it.
     async fn forget_what_was_cut(&self) {
         upkeep::write_checkpoint(&self.plane, RECOVERY_POINT).await;
+        upkeep::write_checkpoint(&self.plane, HIGH_WATERMARK).await;
     }
 
     /// Followers whose log's end the leader does not have: asks what it has.
@@ -238,7 +242,7 @@ impl Follow {
         let earliest = self.list_offsets(&lost, EARLIEST).await;
         let later = self.plane.options.clock.now().after(self.plane.options.config.replication.fetch_backoff);
         let plane = self.plane.clone();
-        let leader = self.lane.leader;
+        let leader = self.lane.id.leader;
         for asked in &lost {
             let at = |offsets: &BTreeMap<(String, i32), Offset>| {
                 let name = asked.partition.name.topic.as_str().to_owned();

@@ -63,7 +63,10 @@ impl Committed {
         }
         if let Some(log) = view.quorum.log.filter(|_| view.news.quorum) {
             let read = |from, upto| logs.metadata(from, upto);
-            let extent = Extent { start: log.start, end: log.end, upto: view.quorum.committed };
+            // Beside a snapshot that it does not reach, a log is what is left to be thrown away.
+            let is_left = log.snapshot.is_some_and(|snapshot| snapshot > log.end);
+            let upto = if is_left { log.start } else { view.quorum.committed };
+            let extent = Extent { start: log.start, end: log.end, upto };
             let (compared, broken) = self.metadata.follow(view.node, extent, false, read);
             self.compared += compared;
             if let Some(what) = broken {

@@ -22,6 +22,7 @@ struct Set {
 #[derive(Debug)]
 struct Led {
     epoch: Option<LeaderEpoch>,
+    partition_epoch: Option<PartitionEpoch>,
     watermark: Offset,
     in_sync: usize,
 }
@@ -90,13 +91,21 @@ impl InSync {
             bench.break_of(Rule::InSyncIsCommitted, Some(key), what);
         }
         let min = set.map_or(seen.min_isr, |set| seen.min_isr.min(set.replicas.len()));
-        let now = Led { epoch: seen.leader_epoch, watermark: seen.high_watermark, in_sync: in_sync.len() };
+        let now = Led {
+            epoch: seen.leader_epoch,
+            partition_epoch: seen.partition_epoch,
+            watermark: seen.high_watermark,
+            in_sync: in_sync.len(),
+        };
         let Some(had) = self.led.insert((node, key), now).filter(|had| had.epoch == seen.leader_epoch) else {
             return;
         };
-        // The set may have shrunk in the same step, after the watermark moved.
+        // The set may have shrunk in the same step, after the watermark moved; and it may have grown before
+        // it shrank, where the step took in more than one change.
         let most = had.in_sync.max(in_sync.len());
-        if seen.high_watermark > had.watermark && most < min {
+        let steps = |epoch: Option<PartitionEpoch>| epoch.map_or(0, PartitionEpoch::get);
+        let unseen = steps(seen.partition_epoch) > steps(had.partition_epoch) + 1;
+        if seen.high_watermark > had.watermark && most < min && !unseen {
             let what = format!(
                 "{}: the watermark moved from {} to {} with {most} in sync, {min} are asked for",
                 seen.name, had.watermark, seen.high_watermark

@@ -211,6 +211,14 @@ fn a_watermark_moves_only_with_enough_in_sync() {
     let alone = |watermark| isr(leads(1, 4, 9, watermark), &[1]);
     check(vec![See(leads(1, 4, 9, 5)), See(alone(6))], &[]);
     check(vec![See(alone(5)), See(alone(6))], &[Rule::EnoughInSync]);
+    let later = |mut view: NodeView, epoch| {
+        let seen = view.partitions.values_mut().next().expect("one");
+        seen.partition_epoch = Some(PartitionEpoch::new(epoch));
+        view
+    };
+    // Two changes in one step: the first may have let enough in, and the second one out again.
+    check(vec![See(later(alone(5), 3)), See(later(alone(6), 5))], &[]);
+    check(vec![See(later(alone(5), 3)), See(later(alone(6), 4))], &[Rule::EnoughInSync]);
 }
 
 #[test]
@@ -315,6 +323,10 @@ fn committed_batches_of_the_metadata_log_are_never_others_even_where_records_may
     let one = SeeWith(voter(1, (3, 1, true), 2, 2), Disk::of(&[(0, 2, 3, b'a')]));
     let two = SeeWith(voter(2, (4, 1, false), 2, 2), Disk::of(&[(0, 2, 4, b'b')]));
     check(vec![Lossy, one, two], &[Rule::MetadataAgrees]);
+    let one = SeeWith(voter(1, (3, 1, true), 2, 2), Disk::of(&[(0, 2, 3, b'a')]));
+    let mut installed = voter(2, (4, 1, false), 2, 9);
+    installed.quorum.log.as_mut().expect("a voter").snapshot = Some(Offset::new(9));
+    check(vec![one, SeeWith(installed, Disk::of(&[(0, 2, 2, b'b')]))], &[]);
 }
 
 #[test]
