@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::key::{Default, Scope};
+use crate::key::{Default, Scope, Value};
 use crate::table;
 
 /// Values by key, as they were given.
@@ -55,6 +55,12 @@ impl<'a> Layers<'a> {
     /// Nothing but Kafka's defaults.
     pub fn defaults() -> Self {
         Self::of_file(&NONE)
+    }
+
+    /// The value of a broker key that counts; `None` where it has none.
+    pub fn value(&self, name: &'static str) -> Option<Value> {
+        let places = self.places(&broker_synonyms(name));
+        places.into_iter().find_map(|(_, name, text)| table::find(Scope::Broker, name)?.parse(text).ok())
     }
 
     /// Every place where one of `names` has a value, the one that counts first.

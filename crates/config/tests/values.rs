@@ -278,3 +278,19 @@ fn the_file_is_the_static_layer_of_a_node() {
     let topic = TopicConfig::resolve(&Overrides::new(), &Layers::of_file(&node.file));
     assert_eq!(topic.retention, Some(Duration::from_mins(2)));
 }
+
+#[test]
+fn a_brokers_own_value_counts_before_the_clusters_and_the_files() {
+    let set = |name: &str, value: &str| Overrides::from([(name.to_owned(), value.to_owned())]);
+    let (own, all) = (set("num.replica.fetchers", "4"), set("num.replica.fetchers", "3"));
+    let (file, none) = (set("num.replica.fetchers", "2"), Overrides::new());
+    let value = |layers: Layers<'_>| layers.value("num.replica.fetchers").map(|value| value.to_string());
+    let counted = [
+        value(Layers { broker: &own, cluster: &all, file: &file }),
+        value(Layers { broker: &none, cluster: &all, file: &file }),
+        value(Layers { broker: &none, cluster: &none, file: &file }),
+        value(Layers::defaults()),
+    ];
+    assert_eq!(counted.map(|it| it.expect("it has a default")), ["4", "3", "2", "1"]);
+    assert_eq!(Layers::defaults().value("broker.rack"), None);
+}

@@ -84,6 +84,13 @@ impl PipeNetwork {
         state.each_link(name, |link| link.change(|fate| fate.dead = true));
     }
 
+    /// How many connections there are between two hosts.
+    pub fn connections(&self, one: &str, other: &str) -> usize {
+        let state = self.world.lock();
+        let joins = |from: &str, to: &str| (from == one && to == other) || (from == other && to == one);
+        state.links.iter().filter(|(from, to, link)| joins(from, to) && link.strong_count() > 0).count()
+    }
+
     /// The cable of `name` is out: nothing breaks, nothing moves.
     pub fn cut(&self, name: &str) {
         self.world.lock().set_cut(name, true);

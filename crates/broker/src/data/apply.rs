@@ -107,6 +107,7 @@ impl Applier {
         let topics: Vec<(TopicId, TopicName)> = if changes.configs.iter().any(|it| self.settings.is_broad(it))
         {
             self.settings.forget();
+            self.plane.fetchers.resize(&self.plane, self.settings.fetchers(image));
             let mut all: Vec<_> =
                 self.plane.partitions().iter().map(|it| (it.key.0, it.name.topic.clone())).collect();
             all.dedup();

@@ -71,8 +71,8 @@ impl Plane {
         Arc::new(Self {
             attic: Attic::new(options.seed),
             sessions: Sessions::new(options.config.network.fetch_sessions_max as usize, options.seed),
+            fetchers: Fetchers::new(options.config.replication.fetchers),
             options,
-            fetchers: Fetchers::default(),
             isr: IsrQueue::default(),
             producer_ids: ProducerIds::default(),
             checkpoints: Checkpoints::default(),

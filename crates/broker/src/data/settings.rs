@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig};
+use config::{Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig, Value};
 use log::{LeaderRules, LogOptions, Retention};
 use metadata::{ConfigResource, Image};
 use model::{NodeId, Timestamp};
@@ -147,11 +147,29 @@ impl SettingsSource {
         TopicSettings::new(TopicConfig::resolve(&Overrides::new(), &Layers::of_file(&config.file)), config)
     }
 
+    /// `num.replica.fetchers`, which may change at run time.
+    pub fn fetchers(&self, image: &Image) -> u32 {
+        let number = self.number(image, "num.replica.fetchers");
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(self.config.replication.fetchers)
+    }
+
+    /// A number among this broker's own settings, as it is now.
+    fn number(&self, image: &Image, key: &'static str) -> Option<i64> {
+        match self.with_layers(image, |layers| layers.value(key)) {
+            Some(Value::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
     fn resolve(&self, image: &Image, overrides: &Overrides) -> TopicSettings {
+        let topic = self.with_layers(image, |layers| TopicConfig::resolve(overrides, layers));
+        TopicSettings::new(topic, &self.config)
+    }
+
+    fn with_layers<T>(&self, image: &Image, work: impl FnOnce(&Layers<'_>) -> T) -> T {
         let none = Overrides::new();
         let broker = image.configs(&ConfigResource::broker(self.node)).unwrap_or(&none);
         let cluster = image.configs(&ConfigResource::all_brokers()).unwrap_or(&none);
-        let layers = Layers { broker, cluster, file: &self.config.file };
-        TopicSettings::new(TopicConfig::resolve(overrides, &layers), &self.config)
+        work(&Layers { broker, cluster, file: &self.config.file })
     }
 }

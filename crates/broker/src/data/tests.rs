@@ -273,6 +273,28 @@ fn settings_reach_partitions_that_are_there() {
 }
 
 #[test]
+fn several_fetchers_share_a_leader_and_are_dealt_anew_when_their_number_changes() {
+    run(async {
+        let mut fed = Fed::open(&disk(), true).await;
+        let parts = (0..4).map(|index| partition(TOPIC, index, &[1, 2, 3], if index < 3 { 2 } else { 3 }));
+        fed.feed(std::iter::once(topic(TOPIC, "t")).chain(parts).collect()).await;
+        let shares = |fed: &Fed| fed.data.plane.fetchers.shares();
+        assert_eq!(shares(&fed), ["2/0: t-0 t-1 t-2", "3/0: t-3"], "one is the default");
+        let set = |value: Option<&str>| {
+            let (resource_name, name) = (String::new(), "num.replica.fetchers".to_owned());
+            ConfigRecord { resource_type: 4, resource_name, name, value: value.map(str::to_owned) }.into()
+        };
+        fed.feed(vec![set(Some("2"))]).await;
+        assert_eq!(shares(&fed), ["2/0: t-0 t-2", "2/1: t-1", "3/1: t-3"]);
+        fed.feed(vec![lead(TOPIC, 1, 1), lead(TOPIC, 2, 3)]).await;
+        assert_eq!(shares(&fed), ["2/0: t-0", "3/0: t-2", "3/1: t-3"]);
+        fed.feed(vec![set(None)]).await;
+        assert_eq!(shares(&fed), ["2/0: t-0", "3/0: t-2 t-3"]);
+        assert!(fed.data.stop().await);
+    });
+}
+
+#[test]
 fn a_directory_that_failed_takes_all_its_partitions_offline_and_is_told() {
     run(async {
         let disk = disk();
