@@ -25,7 +25,9 @@
 
 mod build;
 mod header;
+mod marker;
 mod records;
+mod retain;
 mod split;
 mod validate;
 
@@ -33,7 +35,9 @@ pub mod patch;
 
 pub use build::{BatchBuilder, NewRecord};
 pub use header::{BatchError, BatchHeader, HEADER_BYTES, Producer, TimestampType};
+pub use marker::EndMarker;
 pub use records::{Header, Headers, Record, RecordError, RecordIter, Records, control_key, control_type};
+pub use retain::{RetainError, emptied};
 pub use split::{BatchRef, Batches};
 pub use validate::{Rules, ValidBatch, ValidationError, sole, validate};
 

@@ -13,11 +13,11 @@ pub(super) const CRC_FROM: usize = 21;
 
 const MAGIC: i8 = 2;
 
-const CODEC_MASK: i16 = 0x07;
+pub(super) const CODEC_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
-const DELETE_HORIZON: i16 = 0x40;
+pub(super) const DELETE_HORIZON: i16 = 0x40;
 
 /// Why bytes are no batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -205,8 +205,11 @@ impl BatchHeader {
         self.last_offset().next()
     }
 
-    /// Sequence of the last record; sequences wrap from 2^31 - 1 to 0.
+    /// Sequence of the last record; sequences wrap from 2^31 - 1 to 0. What has none has none at its end.
     pub fn last_sequence(&self) -> i32 {
+        if self.base_sequence < 0 {
+            return self.base_sequence;
+        }
         let sum = i64::from(self.base_sequence) + i64::from(self.last_offset_delta);
         i32::try_from(sum % (1 << 31)).expect("below 2^31")
     }

@@ -47,7 +47,7 @@ pub enum RecordError {
 /// The records of one batch, decompressed if need be.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    header: BatchHeader,
+    pub(super) header: BatchHeader,
     body: Cow<'a, [u8]>,
 }
 
