@@ -24,6 +24,8 @@ pub const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
 /// The first offset that is served, where it is not the first segment's.
 pub const LOG_START: &str = "log-start-offset-checkpoint";
+/// Where the part of a compacted log begins that was not cleaned yet.
+pub const CLEANED: &str = "cleaner-offset-checkpoint";
 
 /// A line has at most some 300 bytes; a directory holds far fewer than a million partitions.
 const FILE_BYTES_MAX: u64 = 512 << 20;
