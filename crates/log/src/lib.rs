@@ -5,6 +5,7 @@
 //! and given back.
 
 pub mod checkpoint;
+pub mod cleaner;
 pub mod disk;
 pub mod epochs;
 pub mod index;
@@ -13,6 +14,7 @@ mod partition;
 pub mod partition_metadata;
 pub mod producers;
 mod segment;
+pub mod transactions;
 
 pub use disk::Disk;
 pub use partition::{

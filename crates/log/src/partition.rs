@@ -12,11 +12,13 @@
 //! the disk holds then.
 
 mod append;
+mod compact;
 mod cut;
 mod leftovers;
 mod lookup;
 mod open;
 mod read;
+mod transactions;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ use wire::batch::{BatchError, ValidationError};
 use crate::disk::{Disk, DiskFile};
 use crate::epochs::{Epochs, EpochsError};
 use crate::partition_metadata;
-use crate::producers::{ProducerError, Producers};
+use crate::producers::{ProducerError, Producers, Verifications};
 use crate::segment::{Segment, WalkError};
 
 pub use append::{Appended, LeaderRules};
@@ -168,6 +170,7 @@ pub struct Log {
     recovery_point: Offset,
     epochs: Epochs,
     producers: Producers,
+    verifications: Verifications,
     poisoned: bool,
     /// A file was made or removed since the directory was last synced.
     names_unsynced: bool,
@@ -177,6 +180,10 @@ pub struct Log {
     retired: Vec<PathBuf>,
     /// How often the log's end was cut: a sync that began before a cut proves nothing after it.
     cuts: u64,
+    /// Where it was cut at the lowest since it was last cleaned.
+    lowest_cut: Offset,
+    /// The cleaned segment that waits to be swapped in.
+    swapping: Option<Offset>,
 }
 
 /// A file to sync so that everything below `end` becomes durable; done without holding the log.
@@ -301,13 +308,14 @@ impl Log {
     /// here, rarely and at once: no recovery looks for them below the recovery point.
     pub fn unsynced(&mut self) -> Result<Option<Unsynced>, LogError> {
         self.check_sound()?;
-        if self.recovery_point >= self.end && !self.names_unsynced {
+        let mut files = self.persist_aborted()?;
+        if self.recovery_point >= self.end && !self.names_unsynced && files.is_empty() {
             return Ok(None);
         }
         self.persist_identity()?;
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let first = self.segment_index(self.recovery_point);
-        let files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
+        files.extend(self.files_from(first).map_err(LogError::io("open files of", &self.dir))?);
         let names = std::mem::take(&mut self.names_unsynced).then(|| (self.disk.clone(), self.dir.clone()));
         Ok(Some(Unsynced { files, names, end: self.end, cuts: self.cuts }))
     }
@@ -363,7 +371,7 @@ impl Log {
         let last = self.segments.len() - 1;
         self.poison_on(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true), "write")?;
         if self.end > Offset::ZERO && !self.producers.is_empty() {
-            self.write_producer_snapshot()?;
+            self.write_producer_snapshot(self.end)?;
         }
         self.release();
         Ok(())
@@ -381,6 +389,7 @@ impl Log {
     /// Forgets producers that were silent for too long.
     pub fn expire_producers(&mut self, now: model::Timestamp) {
         self.producers.expire(now, self.options.producer_expiration);
+        self.verifications.expire(now, self.options.producer_expiration);
     }
 
     /// Makes durable whose log this is. A power cut may keep records that nobody synced: without it, nobody

@@ -1,4 +1,4 @@
-//! One segment of a log: a file of batches and its two indexes.
+//! One segment of a log: a file of batches and its indexes.
 //!
 //! Only the newest segment grows. Files are opened when they are used and closed
 //! when idle, or when too many are open; the indexes of a segment that no longer grows are read on demand.
@@ -13,6 +13,7 @@ use wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::open_files::Slot;
+use crate::transactions::AbortedIndex;
 
 /// What a file's name ends with that is about to be removed.
 pub const DELETED_SUFFIX: &str = ".deleted";
@@ -20,6 +21,14 @@ pub const DELETED_SUFFIX: &str = ".deleted";
 pub const LOG_SUFFIX: &str = ".log";
 const INDEX_SUFFIX: &str = ".index";
 const TIME_INDEX_SUFFIX: &str = ".timeindex";
+const TRANSACTION_INDEX_SUFFIX: &str = ".txnindex";
+/// All files of a segment, the batches first.
+pub const SEGMENT_SUFFIXES: [&str; 4] =
+    [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX];
+/// What the name of a segment's file ends with that the cleaner is writing.
+pub const CLEANED_SUFFIX: &str = ".cleaned";
+/// What the name of a cleaned file ends with that is whole and about to take its place.
+pub const SWAP_SUFFIX: &str = ".swap";
 
 /// A segment.
 pub struct Segment {
@@ -40,6 +49,10 @@ pub struct Segment {
     pub has_gaps: bool,
     /// The time index's end was held against the log.
     pub is_index_checked: bool,
+    /// The transactions that were aborted by markers in it.
+    pub aborted: AbortedIndex,
+    /// The transaction index was held against the log, or made by this process.
+    pub is_aborted_checked: bool,
 }
 
 /// A batch's header and where it stands in its segment.
@@ -85,6 +98,8 @@ impl Segment {
             indexes_loaded: size == 0,
             has_gaps: false,
             is_index_checked: size == 0,
+            aborted: if size == 0 { AbortedIndex::empty() } else { AbortedIndex::default() },
+            is_aborted_checked: size == 0,
         }
     }
 
@@ -144,6 +159,7 @@ impl Segment {
             self.times = Index::default();
             self.indexes_loaded = false;
             self.is_index_checked = false;
+            self.aborted.unload();
         }
     }
 
@@ -155,7 +171,28 @@ impl Segment {
         }
         let complete = last && self.size > 0;
         self.offsets.persist(disk, &self.index_path(dir), complete)?;
-        self.times.persist(disk, &self.time_index_path(dir), complete)
+        self.times.persist(disk, &self.time_index_path(dir), complete)?;
+        self.aborted.persist(disk, &self.transaction_index_path(dir)).map(drop)
+    }
+
+    /// Writes its finished indexes, durably, to files whose names have one more suffix: it is to take
+    /// another segment's place.
+    pub fn write_indexes_as(&mut self, disk: &dyn Disk, dir: &Path, suffix: &str) -> io::Result<()> {
+        if let Some(newest) = self.newest {
+            self.times.push(newest);
+        }
+        let with = |name: &str| dir.join(file_name(self.base, name) + suffix);
+        let (offsets, times) = (with(INDEX_SUFFIX), with(TIME_INDEX_SUFFIX));
+        let aborted = with(TRANSACTION_INDEX_SUFFIX);
+        self.offsets.persist(disk, &offsets, true)?;
+        self.times.persist(disk, &times, true)?;
+        self.aborted.persist(disk, &aborted)?;
+        for path in [offsets, times, aborted] {
+            if disk.exists(&path)? {
+                disk.open(&path, OpenMode::ReadWrite)?.sync()?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the indexes, the size and the newest record: all are to be found again by a scan from 0.
@@ -195,6 +232,13 @@ impl Segment {
         self.offsets.floor(|entry| entry.position <= position)
     }
 
+    /// An offset behind which nothing lies that begins before `position`, if the index knows one.
+    pub fn ceiling_of_position(&self, position: u32) -> Option<Offset> {
+        let entries = self.offsets.entries();
+        let at = entries.partition_point(|entry| entry.position < position);
+        entries.get(at).map(|entry| self.base.plus(i64::from(entry.offset)))
+    }
+
     /// What the time index knows of the records before `timestamp`.
     pub fn floor_of_time(&self, timestamp: Timestamp) -> Option<TimeEntry> {
         self.times.floor(|entry| entry.timestamp < timestamp)
@@ -220,7 +264,7 @@ impl Segment {
         u32::try_from(offset.since(self.base)).unwrap_or(if offset < self.base { 0 } else { u32::MAX })
     }
 
-    /// The files of its indexes, as far as there are any, for syncing.
+    /// The files of its offset and time indexes, as far as there are any, for syncing.
     pub fn index_files(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Vec<Arc<dyn DiskFile>>> {
         let mut files = Vec::new();
         for path in [self.index_path(dir), self.time_index_path(dir)] {
@@ -235,7 +279,7 @@ impl Segment {
     pub fn retire(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
         self.close_file();
         let mut retired = Vec::new();
-        for path in [self.path(dir), self.index_path(dir), self.time_index_path(dir)] {
+        for path in self.paths(dir) {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(DELETED_SUFFIX);
             let to = path.with_file_name(name);
@@ -251,7 +295,7 @@ impl Segment {
     /// Deletes its files.
     pub fn remove_files(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         self.close_file();
-        for path in [self.path(dir), self.index_path(dir), self.time_index_path(dir)] {
+        for path in self.paths(dir) {
             match disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -266,6 +310,15 @@ impl Segment {
 
     fn time_index_path(&self, dir: &Path) -> PathBuf {
         dir.join(file_name(self.base, TIME_INDEX_SUFFIX))
+    }
+
+    /// The path of its transaction index.
+    pub fn transaction_index_path(&self, dir: &Path) -> PathBuf {
+        dir.join(file_name(self.base, TRANSACTION_INDEX_SUFFIX))
+    }
+
+    fn paths(&self, dir: &Path) -> [PathBuf; 4] {
+        [self.path(dir), self.index_path(dir), self.time_index_path(dir), self.transaction_index_path(dir)]
     }
 }
 

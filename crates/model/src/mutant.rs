@@ -46,11 +46,17 @@ pub enum Mutant {
     ChecksumUnchecked,
     /// A broker that crashed claims to have stopped in order.
     CleanShutdownClaimed,
+    /// Readers of committed data are let into transactions that are open.
+    StableAheadOfTransaction,
+    /// The epochs of transactional batches and of markers are not looked at.
+    TransactionEpochUnchecked,
+    /// Partitions are told how a transaction ended before the record that decides it is committed.
+    MarkedBeforeCommitted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::PartitionSyncSkipped,
         Self::QuorumSyncSkipped,
         Self::VoteNotPersisted,
@@ -70,6 +76,9 @@ impl Mutant {
         Self::ProducersForgotten,
         Self::ChecksumUnchecked,
         Self::CleanShutdownClaimed,
+        Self::StableAheadOfTransaction,
+        Self::TransactionEpochUnchecked,
+        Self::MarkedBeforeCommitted,
     ];
 
     /// Whether this rule is broken on the current thread.

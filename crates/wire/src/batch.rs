@@ -39,7 +39,7 @@ pub use marker::EndMarker;
 pub use records::{Header, Headers, Record, RecordError, RecordIter, Records, control_key, control_type};
 pub use retain::{RetainError, emptied};
 pub use split::{BatchRef, Batches};
-pub use validate::{Rules, ValidBatch, ValidationError, sole, validate};
+pub use validate::{Rules, ValidBatch, ValidationError, sole, validate, validate_own};
 
 #[cfg(test)]
 mod tests;

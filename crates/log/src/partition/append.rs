@@ -3,9 +3,13 @@
 use std::io;
 
 use model::{LeaderEpoch, Mutant, Offset, Timestamp};
-use wire::batch::{BatchHeader, BatchRef, Batches, Rules, TimestampType, ValidationError, patch, validate};
+use wire::batch::{
+    BatchHeader, BatchRef, Batches, EndMarker, Rules, TimestampType, ValidationError, patch, validate,
+    validate_own,
+};
 
 use crate::partition::{AppendError, Log, LogError};
+use crate::producers::{Origin, Verification};
 use crate::segment::{Segment, Walk};
 
 /// Room for the entries of one more append; the last one is made when the segment ends.
@@ -34,8 +38,7 @@ pub struct Appended {
 }
 
 impl Log {
-    /// Appends one client's batch at the log's end. Base offset, epoch and, where the topic says
-    /// so, the time are written into `batch`; its other bytes stay the producer's.
+    /// Appends one client's batch that is part of no transaction, as [`Log::append_from`].
     pub fn append_as_leader(
         &mut self,
         batch: &mut [u8],
@@ -43,13 +46,29 @@ impl Log {
         now: Timestamp,
         rules: &LeaderRules,
     ) -> Result<Appended, AppendError> {
+        self.append_from(Origin::Client(Verification::Needed(None)), batch, epoch, now, rules)
+    }
+
+    /// Appends one batch at the log's end. Base offset, epoch and, where the topic says
+    /// so, the time are written into `batch`; its other bytes stay the producer's.
+    pub fn append_from(
+        &mut self,
+        origin: Origin,
+        batch: &mut [u8],
+        epoch: LeaderEpoch,
+        now: Timestamp,
+        rules: &LeaderRules,
+    ) -> Result<Appended, AppendError> {
         self.check_sound()?;
-        let valid = validate(batch, &rules.batch)?;
+        let valid = match origin {
+            Origin::Client(_) => validate(batch, &rules.batch)?,
+            Origin::Coordinator(_) => validate_own(batch, &rules.batch)?,
+        };
         if valid.header.size_bytes != batch.len() {
             return Err(ValidationError::NotOneBatch.into());
         }
         let log_append_time = rules.log_append_time.then_some(now);
-        if let Some(written) = self.producers.judge(&valid.header)? {
+        if let Some(written) = self.producers.judge(&valid.header, origin, &self.verifications)? {
             let log_append_time = rules.log_append_time.then_some(written.timestamp);
             let (first, last) = (written.first_offset, written.last_offset);
             return Ok(Appended { first, last, log_append_time, is_duplicate: true });
@@ -119,18 +138,32 @@ impl Log {
     }
 
     /// Writes batches that belong at the end, in one segment.
-    fn write(&mut self, bytes: &[u8], headers: &[BatchHeader], now: Timestamp) -> Result<(), LogError> {
+    pub(super) fn write(
+        &mut self,
+        bytes: &[u8],
+        headers: &[BatchHeader],
+        now: Timestamp,
+    ) -> Result<(), AppendError> {
         let last = headers.last().expect("something to write");
         self.persist_identity()?;
         self.date_active(now)?;
         if self.must_roll(bytes.len(), last, now) {
-            self.roll(headers[0].base_offset)?;
+            // Where this log ends, also when the leader's compaction left a gap there: segments meet, or
+            // recovery would take the gap for a hole.
+            let fits = last.last_offset().since(self.end) <= i64::from(i32::MAX);
+            self.roll(if fits { self.end } else { headers[0].base_offset })?;
+        }
+        if headers.iter().any(BatchHeader::is_control) {
+            self.load_aborted(self.segments.len() - 1)?;
         }
         self.write_bytes(bytes)?;
         let interval = self.options.index_interval_bytes;
+        let (index, mut rest) = (self.segments.len() - 1, bytes);
         for header in headers {
             self.epochs.begin(header.leader_epoch, header.base_offset);
-            self.producers.note(header);
+            let batch = BatchRef::parse(rest)?;
+            rest = &rest[header.size_bytes..];
+            self.note_producer(index, header, EndMarker::read(&batch))?;
             let segment = self.active();
             segment.begun_at.get_or_insert(now);
             segment.note(header, header.max_timestamp, interval);
@@ -197,7 +230,8 @@ impl Log {
                 },
                 "write",
             )?;
-            self.write_producer_snapshot()?;
+            // Taken over to where the next segment begins: a leader's compaction may have left a gap.
+            self.write_producer_snapshot(base)?;
         }
         self.names_unsynced = true;
         let segment = Segment::new(base, 0);

@@ -31,6 +31,7 @@ impl Log {
         if end <= self.segments[0].base {
             return self.restart_at(end.max(self.start));
         }
+        self.abandon_swap()?;
         let index = self.segment_index(end);
         // Newest first: a crash in between leaves a log without a gap.
         while self.segments.len() > index + 1 {
@@ -39,13 +40,14 @@ impl Log {
             self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
         }
         self.cuts += 1;
+        self.lowest_cut = self.lowest_cut.min(end);
         self.truncate_active(end)?;
         self.recovery_point = self.recovery_point.min(self.end);
         self.start = self.start.min(self.end);
         self.epochs.truncate_end(self.end);
         self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
-        self.reload_producers()?;
+        self.reload_producers(self.end)?;
         self.check();
         Ok(())
     }
@@ -63,11 +65,13 @@ impl Log {
     /// leader has no record of where it was.
     pub fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
         self.check_sound()?;
+        self.abandon_swap()?;
         self.persist_identity()?;
         let old = std::mem::replace(&mut self.segments, vec![Segment::new(start, 0)]);
         // Until the old segments are gone for good, nothing is known to be durable.
         (self.start, self.end, self.recovery_point) = (start, start, Offset::ZERO);
         self.cuts += 1;
+        self.lowest_cut = self.lowest_cut.min(start);
         self.epochs.clear();
         self.producers = Default::default();
         // Newest first: a crash in between leaves a log without a gap.
@@ -157,6 +161,7 @@ impl Log {
     }
 
     fn remove_segments_before_start(&mut self) -> Result<(), LogError> {
+        self.abandon_swap()?;
         while self.segments.len() > 1 && self.segments[1].base <= self.start {
             let segment = self.segments.remove(0);
             self.names_unsynced = true;
@@ -178,6 +183,7 @@ impl Log {
     /// Cuts the last segment before the first batch that reaches `end`.
     fn truncate_active(&mut self, end: Offset) -> Result<(), LogError> {
         let index = self.segments.len() - 1;
+        self.load_aborted(index)?;
         let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(end))?;
         let file = self.file_of(index)?;
         let segment = &self.segments[index];
@@ -203,6 +209,7 @@ impl Log {
         )?;
         let segment = self.active();
         segment.truncate_indexes(cut);
+        segment.aborted.truncate(new_end);
         segment.size = cut;
         self.end = new_end;
         self.rescan_newest(index)

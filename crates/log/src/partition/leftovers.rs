@@ -12,12 +12,7 @@ use model::Offset;
 
 use crate::disk::{DirEntry, Disk, OpenMode};
 use crate::partition::LogError;
-use crate::segment::{DELETED_SUFFIX, LOG_SUFFIX, Walk};
-
-/// Not whole yet.
-const CLEANED_SUFFIX: &str = ".cleaned";
-/// Whole, and about to take its place.
-const SWAP_SUFFIX: &str = ".swap";
+use crate::segment::{CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, SWAP_SUFFIX, Walk};
 
 /// Removes what was to be removed and finishes what can be finished. Says what is there then.
 pub(super) fn settle(disk: &dyn Disk, dir: &Path) -> Result<Vec<DirEntry>, LogError> {

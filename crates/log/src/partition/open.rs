@@ -11,15 +11,16 @@ use std::sync::Arc;
 use model::{Mutant, Offset, TopicId};
 use wire::batch::{BatchError, BatchRef};
 
-use crate::disk::{DirEntry, Disk, OpenMode, read_file};
+use crate::disk::{DirEntry, Disk, OpenMode};
 use crate::epochs::Epochs;
 use crate::partition::cut::SNAPSHOT_SUFFIX;
 use crate::partition::leftovers;
 use crate::partition::read::FileSlice;
 use crate::partition::{Log, LogError, LogOptions};
 use crate::partition_metadata;
-use crate::producers::Producers;
+use crate::producers::{Producers, Verifications};
 use crate::segment::{LOG_SUFFIX, Placed, Segment, Walk, file_name, parse_name};
+use crate::transactions::AbortedIndex;
 
 /// What is known before the log is looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +58,7 @@ struct Damage {
 }
 
 /// A partition has at most as many producers as fit; an entry takes 46 bytes.
-const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 
 impl Log {
     /// Makes the log of a new replica. Nothing is written but its directory: until the first record it can
@@ -108,11 +109,11 @@ impl Log {
         }
         segments.sort_by_key(|segment: &Segment| segment.base);
         log.segments = segments;
-        let report = log.settle(opening)?;
+        let (report, rescanned) = log.settle(opening)?;
         log.start = opening.start.clamp(log.segments[0].base, log.end);
         log.remove_stale_snapshots(&names)?;
         if !Mutant::ProducersForgotten.is_planted() {
-            log.reload_producers()?;
+            log.reload_producers(rescanned)?;
         }
         // A node may have more logs than files may be open: each opens its own again in use.
         log.release();
@@ -132,11 +133,14 @@ impl Log {
             recovery_point: Offset::ZERO,
             epochs: Epochs::default(),
             producers: Producers::default(),
+            verifications: Verifications::default(),
             poisoned: false,
             names_unsynced: true,
             identity_unwritten: false,
             retired: Vec::new(),
             cuts: 0,
+            lowest_cut: Offset::new(i64::MAX),
+            swapping: None,
         }
     }
 
@@ -156,16 +160,21 @@ impl Log {
         Ok(Segment::new(base, size))
     }
 
-    /// Finds the log's end, cutting what is no whole batch.
-    fn settle(&mut self, opening: Opening) -> Result<Option<RecoveryReport>, LogError> {
+    /// Finds the log's end, cutting what is no whole batch. Says also from where on segments were read
+    /// anew: their transaction indexes are empty.
+    fn settle(&mut self, opening: Opening) -> Result<(Option<RecoveryReport>, Offset), LogError> {
         let last = self.segments.len() - 1;
         if opening.is_clean && self.scan_tail(last)? {
             self.recovery_point = self.end;
             self.epochs.truncate_end(self.end);
-            return Ok(None);
+            return Ok((None, self.end));
         }
         let mut report = None;
         let first = self.segment_index(opening.recovery_point);
+        let rescanned = self.segments[first].base;
+        for segment in &mut self.segments[first..] {
+            segment.aborted = AbortedIndex::empty();
+        }
         for index in first..=last {
             if index > first
                 && let Some(reason) = self.hole_before(index)
@@ -182,7 +191,7 @@ impl Log {
         }
         self.recovery_point = opening.recovery_point.min(self.end);
         self.epochs.truncate_end(self.end);
-        Ok(report)
+        Ok((report, rescanned))
     }
 
     /// Says which records are missing between segment `index` and the one before. The page cache
@@ -249,7 +258,12 @@ impl Log {
             }
             self.segments[index].has_gaps |= placed.header.base_offset > end;
             let interval = self.options.index_interval_bytes;
-            self.epochs.begin(placed.header.leader_epoch, placed.header.base_offset);
+            let (epoch, first) = (placed.header.leader_epoch, placed.header.base_offset);
+            // Compaction may have taken the batch with which an epoch began: where the known history
+            // agrees with what is there, it stays.
+            if [first, placed.header.last_offset()].iter().any(|&at| self.epochs.at(at) != Some(epoch)) {
+                self.epochs.begin(epoch, first);
+            }
             self.segments[index].note(&placed.header, placed.header.max_timestamp, interval);
             end = placed.header.next_offset();
             self.end = end;
@@ -306,48 +320,6 @@ impl Log {
         Ok(RecoveryReport { path, position: u64::from(position), bytes, reason, is_torn })
     }
 
-    /// Builds the producers' state: from the newest snapshot in the log, and the batches behind it.
-    pub(super) fn reload_producers(&mut self) -> Result<(), LogError> {
-        self.producers = Producers::default();
-        if self.size_bytes() == 0 {
-            return Ok(());
-        }
-        let mut from = self.segments[0].base;
-        for snapshot in
-            self.snapshots()?.into_iter().rev().filter(|&offset| offset <= self.end && offset >= from)
-        {
-            let path = self.dir.join(file_name(snapshot, SNAPSHOT_SUFFIX));
-            let bytes = read_file(self.disk.as_ref(), &path, SNAPSHOT_BYTES_MAX)
-                .map_err(LogError::io("read", &path))?;
-            // A damaged one is no loss: an older one and more of the log say the same.
-            if let Ok(producers) = Producers::decode(&bytes) {
-                self.producers = producers;
-                from = snapshot;
-                break;
-            }
-        }
-        self.replay_producers(from)
-    }
-
-    fn replay_producers(&mut self, from: Offset) -> Result<(), LogError> {
-        if from >= self.end {
-            return Ok(());
-        }
-        for index in self.segment_index(from)..self.segments.len() {
-            if self.segments[index].size == 0 {
-                continue;
-            }
-            let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(from))?;
-            let segment = &self.segments[index];
-            while let Some(placed) = walk.next().map_err(|error| self.damaged(segment, error))? {
-                if placed.header.base_offset >= from {
-                    self.producers.note(&placed.header);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Of what crashes and stops left, only the snapshots where a segment begins are of use, and
     /// the newest one. One above the end would come true, and wrong, when the log grows past it.
     fn remove_stale_snapshots(&mut self, names: &[DirEntry]) -> Result<(), LogError> {
@@ -370,9 +342,9 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the producers' state as of the log's end.
-    pub(super) fn write_producer_snapshot(&mut self) -> Result<(), LogError> {
-        let path = self.dir.join(file_name(self.end, SNAPSHOT_SUFFIX));
+    /// Writes the producers' state as of the log's end, under the name of the offset that comes next.
+    pub(super) fn write_producer_snapshot(&mut self, at: Offset) -> Result<(), LogError> {
+        let path = self.dir.join(file_name(at, SNAPSHOT_SUFFIX));
         let bytes = self.producers.encode();
         self.poison_on(
             |log| {
@@ -396,7 +368,7 @@ impl Log {
         Ok(())
     }
 
-    fn snapshots(&self) -> Result<Vec<Offset>, LogError> {
+    pub(super) fn snapshots(&self) -> Result<Vec<Offset>, LogError> {
         list_snapshots(self.disk.as_ref(), &self.dir).map_err(LogError::io("list", &self.dir))
     }
 }

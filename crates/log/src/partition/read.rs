@@ -58,6 +58,17 @@ impl Log {
         upper: Offset,
         at_least_one: bool,
     ) -> Result<Option<FileSlice>, LogError> {
+        Ok(self.locate(from, max_bytes, upper, at_least_one)?.map(|(_, slice)| slice))
+    }
+
+    /// As [`Log::read`], and the segment that the batches lie in.
+    pub(super) fn locate(
+        &mut self,
+        from: Offset,
+        max_bytes: usize,
+        upper: Offset,
+        at_least_one: bool,
+    ) -> Result<Option<(usize, FileSlice)>, LogError> {
         if from < self.start || from > self.end {
             return Err(LogError::OutOfRange { asked: from, start: self.start, end: self.end });
         }
@@ -80,7 +91,8 @@ impl Log {
                 0 if at_least_one => first.header.size_bytes,
                 len => len as usize,
             };
-            return Ok((len > 0).then(|| FileSlice { file, position: u64::from(first.position), len }));
+            let slice = FileSlice { file, position: u64::from(first.position), len };
+            return Ok((len > 0).then_some((index, slice)));
         }
         Ok(None)
     }
@@ -123,7 +135,11 @@ impl Log {
     }
 
     /// The batch of segment `index` that holds `from` or comes after it.
-    fn find(&mut self, index: usize, from: Offset) -> Result<(Option<Placed>, Arc<dyn DiskFile>), LogError> {
+    pub(super) fn find(
+        &mut self,
+        index: usize,
+        from: Offset,
+    ) -> Result<(Option<Placed>, Arc<dyn DiskFile>), LogError> {
         let mut walk = self.walk_from(index, |segment| segment.floor_of_offset(from))?;
         let file = self.file_of(index)?;
         let segment = &self.segments[index];
