@@ -1,4 +1,5 @@
-//! Generated codecs: metadata records, control records, the records of `__consumer_offsets`, the quorum's own RPCs.
+//! Generated codecs: metadata records, control records, the records of `__consumer_offsets` and of
+//! `__transaction_state`, the quorum's own RPCs.
 //!
 //! The facts are in `proto/*.schema` and `proto/quorum.proto`; `build/` turns them into Rust;
 //! `codec` holds what every record's codec shares. Nothing here knows what a record is for.
@@ -9,6 +10,7 @@ pub mod codec;
 pub mod control;
 pub mod metadata;
 pub mod offsets;
+pub mod transactions;
 
 pub use codec::{DecodeError, EncodeError, Float64, Message};
 

@@ -1,0 +1,64 @@
+//! Round trips, Kafka's own bytes, and refusals.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec::tests::draw;
+
+/// Everything that Kafka's serialisers wrote: record, version, bytes, fields.
+const GOLDEN: &str = include_str!("../../tests/golden/transactions.txt");
+
+/// Reads Kafka's bytes, writes them again, and gives the fields as text without `Some(..)`.
+fn reread<T: Message + std::fmt::Debug>(version: i16, bytes: &[u8]) -> (Vec<u8>, String) {
+    let message = T::decode(version, bytes).expect("Kafka wrote it");
+    let mut out = Vec::new();
+    message.encode(version, &mut out).expect("what was read can be written");
+    (out, format!("{message:?}").replace("Some(", "").replace(')', ""))
+}
+
+fn check_golden(line: &str) {
+    let mut parts = line.splitn(4, ' ');
+    let mut part = || parts.next().expect("four parts a line");
+    let (name, version, digits, fields) = (part(), part(), part(), part());
+    let version = version.parse().expect("a version");
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits");
+    let bytes: Vec<u8> = (0..digits.len() / 2).map(|at| byte(2 * at)).collect();
+    let (written, read) = match name {
+        "TransactionLogKey" => reread::<TransactionLogKey>(version, &bytes),
+        "TransactionLogValue" => reread::<TransactionLogValue>(version, &bytes),
+        other => panic!("no such record: {other}"),
+    };
+    assert_eq!(written, bytes, "{line}");
+    assert_eq!(read, fields);
+}
+
+#[test]
+fn records_are_read_and_written_as_kafka_does() {
+    let lines: Vec<&str> = GOLDEN.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), 40 + 40 + 5, "forty values of each version, five keys");
+    lines.into_iter().for_each(check_golden);
+}
+
+#[test]
+fn a_key_is_read_as_written_and_refused_when_cut_or_of_another_type() {
+    let key = TransactionLogKey { transactional_id: "t".to_owned() };
+    let bytes = key.to_bytes().expect("it fits");
+    assert_eq!(bytes, [0, 0, 0, 1, b't']);
+    assert_eq!(TransactionLogKey::from_bytes(&bytes), Ok(key));
+    for end in 0..bytes.len() {
+        assert!(TransactionLogKey::from_bytes(&bytes[..end]).is_err());
+    }
+    assert_eq!(TransactionLogKey::from_bytes(&[0, 1, 0, 0]), Err(DecodeError::Type { key: 1 }));
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again_and_refused_when_cut(seed in any::<u64>()) {
+        for version in TransactionLogValue::VERSIONS {
+            let message: TransactionLogValue = draw::record(version, seed);
+            let bytes = value(version, &message).expect("drawn for this version");
+            assert_eq!(from_value(&bytes), Ok(message));
+            assert!(from_value::<TransactionLogValue>(&bytes[..bytes.len() - 1]).is_err());
+        }
+    }
+}
