@@ -16,6 +16,12 @@ pub enum Subject {
     Rebalance(Arc<str>),
     /// A member's session, or the id of one that has not joined yet.
     Session(Arc<str>, StrBytes),
+    /// What a member of the new protocol has to give up.
+    Revocation(Arc<str>, StrBytes),
+    /// A member of the classic protocol in a group of the new one, which has to join again.
+    Join(Arc<str>, StrBytes),
+    /// The same, which has to ask for its assignment.
+    Sync(Arc<str>, StrBytes),
     /// The search for expired offsets, and after which group it goes on.
     Offsets(Option<Arc<str>>),
 }

@@ -34,7 +34,8 @@ pub trait Cluster: Debug + Send + Sync {
     /// The name of a topic.
     fn name_of(&self, id: TopicId) -> Option<&str>;
 
-    /// The racks of the brokers that hold a partition, in any order; none for brokers without a rack.
+    /// The racks of the brokers that hold a partition, one for each replica, in any order; none for brokers without a
+    /// rack.
     fn racks(&self, id: TopicId, partition: i32) -> Vec<&str>;
 
     /// A number set on the config resource GROUP of this name (`consumer.session.timeout.ms`); `None` when it is not.

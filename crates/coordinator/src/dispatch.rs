@@ -4,14 +4,22 @@ use wire::messages::RequestKind;
 
 use crate::call::Call;
 use crate::classic::{heartbeat, join_group, leave_group, sync_group};
+use crate::consumer;
 use crate::turn::Turn;
 use crate::{delete_groups, describe_groups, list_groups, offset_commit, offset_delete, offset_fetch};
 
 /// Whether a request is a group coordinator's to answer.
-pub(crate) fn is_ours(request: &RequestKind) -> bool {
+pub fn is_ours(request: &RequestKind) -> bool {
     use RequestKind as K;
     may_write(request)
-        || matches!(request, K::Heartbeat(_) | K::OffsetFetch(_) | K::DescribeGroups(_) | K::ListGroups(_))
+        || matches!(
+            request,
+            K::Heartbeat(_)
+                | K::OffsetFetch(_)
+                | K::DescribeGroups(_)
+                | K::ListGroups(_)
+                | K::ConsumerGroupDescribe(_)
+        )
 }
 
 /// Whether it may write records, so that it may have to be undone.
@@ -25,6 +33,7 @@ pub(crate) fn may_write(request: &RequestKind) -> bool {
             | K::OffsetCommit(_)
             | K::OffsetDelete(_)
             | K::DeleteGroups(_)
+            | K::ConsumerGroupHeartbeat(_)
     )
 }
 
@@ -42,6 +51,8 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call) {
         K::DescribeGroups(request) => describe_groups::decide(turn, call, request),
         K::ListGroups(request) => list_groups::decide(turn, call, request),
         K::DeleteGroups(request) => delete_groups::decide(turn, call, request),
+        K::ConsumerGroupHeartbeat(request) => consumer::heartbeat::decide(turn, call, request),
+        K::ConsumerGroupDescribe(request) => consumer::describe::decide(turn, call, request),
         other => unreachable!("asked for before: {other:?}"),
     }
 }

@@ -9,6 +9,7 @@ use wire::messages::StrBytes;
 
 use crate::alarm::{Alarms, Subject};
 use crate::classic::{self, Phase, rebalance};
+use crate::consumer::watch::{self, Which};
 use crate::group::Group;
 use crate::offsets::{Committed, OffsetKey};
 use crate::record::Entry;
@@ -24,6 +25,9 @@ pub(crate) fn ring(turn: &mut Turn<'_>, at: Millis, subject: Subject) {
     match subject {
         Subject::Rebalance(id) => rebalance_is_due(turn, at, &id),
         Subject::Session(id, member) => session_is_due(turn, at, &id, &member),
+        subject @ Subject::Revocation(..) => watch::ring(turn, at, subject, Which::Revocation),
+        subject @ Subject::Join(..) => watch::ring(turn, at, subject, Which::Join),
+        subject @ Subject::Sync(..) => watch::ring(turn, at, subject, Which::Sync),
         Subject::Offsets(after) => forget_old_offsets(turn, after),
     }
 }
@@ -38,7 +42,9 @@ fn rebalance_is_due(turn: &mut Turn<'_>, at: Millis, id: &Arc<str>) {
 }
 
 fn session_is_due(turn: &mut Turn<'_>, at: Millis, id: &Arc<str>, member: &StrBytes) {
-    let Some(mut group) = turn.classic(id) else { return };
+    let Some(mut group) = turn.classic(id) else {
+        return watch::ring(turn, at, Subject::Session(id.clone(), member.clone()), Which::Session);
+    };
     let Some(mut alarm) = group.session(member) else { return };
     let (now, alarms) = (turn.now.clock, &mut turn.core.alarms);
     let rang = alarm.rings(at, now, alarms, Subject::Session(id.clone(), member.clone()));
@@ -122,7 +128,9 @@ fn unused_since(group: &Group, key: &OffsetKey, committed: &Committed) -> Option
             Phase::Stable => unsubscribed(group, &key.topic).then_some(committed.committed_at),
             Phase::PreparingRebalance(_) | Phase::CompletingRebalance => None,
         },
-        Group::Consumer(group) => (!group.is_subscribed_to(&key.topic)).then_some(committed.committed_at),
+        Group::Consumer(watched) => {
+            (!watched.group().is_subscribed_to(&key.topic)).then_some(committed.committed_at)
+        }
     }
 }
 

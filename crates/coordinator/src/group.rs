@@ -32,7 +32,7 @@ pub enum Group {
     /// Of the classic protocol.
     Classic(Arc<classic::Group>),
     /// Of the new one.
-    Consumer(Arc<consumer::Group>),
+    Consumer(Arc<consumer::Watched>),
 }
 
 impl Group {
@@ -48,7 +48,7 @@ impl Group {
     pub fn state(&self) -> &'static str {
         match self {
             Self::Classic(group) => group.phase().name(),
-            Self::Consumer(group) => group.state(),
+            Self::Consumer(watched) => watched.group().state(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Group {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Classic(group) => group.is_empty(),
-            Self::Consumer(group) => group.is_empty(),
+            Self::Consumer(watched) => watched.group().is_empty(),
         }
     }
 
@@ -72,7 +72,7 @@ impl Group {
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
-            Self::Consumer(group) => group.is_subscribed_to(topic),
+            Self::Consumer(watched) => watched.group().is_subscribed_to(topic),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ErrorCode, LeaderEpoch, Timestamp};
+use model::{ErrorCode, LeaderEpoch, Timestamp, TopicId};
 use wire::messages::offset_commit_request::OffsetCommitRequestPartition;
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::{OffsetCommitRequest, OffsetCommitResponse, StrBytes, from_wire_uuid};
 
 use crate::call::Call;
 use crate::classic::{self, Phase, rebalance};
+use crate::consumer::LateCommit;
 use crate::group::Group;
 use crate::offsets::{Committed, OffsetKey};
 use crate::record::Entry;
@@ -30,7 +31,10 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &OffsetCommitReq
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let outcome = match &allowed {
-                Ok(()) => committed(turn, request, partition),
+                Ok(None) => committed(turn, request, partition),
+                Ok(Some(late)) => late
+                    .admit(id_of(turn, topic_id, &topic.name), partition.partition_index)
+                    .and_then(|()| committed(turn, request, partition)),
                 Err(refusal) => Err(refusal.clone()),
             };
             let code = match outcome {
@@ -61,11 +65,13 @@ fn admit(
     version: i16,
     id: &Arc<str>,
     request: &OffsetCommitRequest,
-) -> Result<(), Refusal> {
+) -> Result<Option<LateCommit>, Refusal> {
     let generation = request.generation_id_or_member_epoch;
     let mut group = match turn.core.groups.get(id.as_ref()) {
         Some(Group::Classic(group)) => classic::Group::clone(group),
-        Some(Group::Consumer(group)) => return group.may_commit(&request.member_id, generation, version),
+        Some(Group::Consumer(watched)) => {
+            return watched.group().may_commit(&request.member_id, generation, version);
+        }
         None if generation < 0 => classic::Group::new(turn.now.time),
         None if version >= KNOWS_UNKNOWN_GROUPS => {
             return Err(Refusal::GroupIdNotFound { group: id.to_string() });
@@ -91,7 +97,12 @@ fn admit(
         Phase::Empty => {}
     }
     turn.put(id, group);
-    Ok(())
+    Ok(None)
+}
+
+/// A topic's id: the request's, or for a name that of the topic there is.
+fn id_of(turn: &Turn<'_>, id: TopicId, name: &str) -> TopicId {
+    if id.is_zero() { turn.cluster.topic(name).map_or(id, |topic| topic.id) } else { id }
 }
 
 fn committed(

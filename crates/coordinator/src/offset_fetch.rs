@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
+use wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use wire::messages::offset_fetch_response::*;
 use wire::messages::{OffsetFetchRequest, OffsetFetchResponse, StrBytes, to_wire_uuid, topic};
 
 use crate::call::Call;
+use crate::group::Group;
 use crate::offsets::{Committed, OffsetKey, Offsets};
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 
 /// From which version on several groups are asked for at once.
@@ -27,6 +30,11 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &OffsetFetchRequ
                 let names = topics.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..]));
                 names.collect::<Vec<_>>()
             });
+            if let Err(refusal) = admit(turn, group) {
+                return OffsetFetchResponseGroup::default()
+                    .with_group_id(group.group_id.clone())
+                    .with_error_code(refusal.code().code());
+            }
             let mut found = find(offsets, &group.group_id, topics);
             // The ids that were asked for are those to answer with.
             if let Some(asked) = &group.topics {
@@ -44,6 +52,16 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &OffsetFetchRequ
         OffsetFetchResponse::default().with_topics(found.into_iter().map(single).collect())
     };
     turn.reply(call.caller, response);
+}
+
+/// Whether a member of the new protocol is who it says, and in the epoch it says.
+fn admit(turn: &Turn<'_>, asked: &OffsetFetchRequestGroup) -> Result<(), Refusal> {
+    match turn.core.groups.get(asked.group_id.as_str()) {
+        Some(Group::Consumer(watched)) => {
+            watched.group().may_fetch(asked.member_id.as_deref(), asked.member_epoch)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The offsets asked for, or all that there are.

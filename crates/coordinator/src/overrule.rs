@@ -60,6 +60,17 @@ pub(crate) fn overrule(response: &mut ResponseKind, code: ErrorCode) {
                 group.members.clear();
             }
         }
+        ResponseKind::ConsumerGroupHeartbeat(response) => {
+            response.error_code = code;
+            response.member_epoch = 0;
+            response.assignment = None;
+        }
+        ResponseKind::ConsumerGroupDescribe(response) => {
+            for group in &mut response.groups {
+                group.error_code = code;
+                group.members.clear();
+            }
+        }
         other => unreachable!("no answer of a group coordinator: {other:?}"),
     }
 }

@@ -85,6 +85,69 @@ pub enum Refusal {
     /// The request is older than the kind of group.
     #[error("Members of the new protocol commit offsets with version 9 or later.")]
     TooOldForConsumerGroup,
+    /// A group of another kind.
+    #[error("Group {group} is not a consumer group.")]
+    NotConsumer {
+        /// As asked.
+        group: String,
+    },
+    /// What a request must or must not say.
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// `group.consumer.assignors`.
+    #[error("ServerAssignor {name} is not supported. Supported assignors: {offered}.")]
+    UnsupportedAssignor {
+        /// As asked.
+        name: String,
+        /// Those that are.
+        offered: String,
+    },
+    /// No regular expression that this server knows, or one that costs too much.
+    #[error("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {cause}.")]
+    InvalidExpression {
+        /// As asked, cut when long.
+        pattern: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// `group.consumer.max.size`.
+    #[error("The consumer group has reached its maximum capacity of {max} members.")]
+    ConsumerGroupFull {
+        /// The bound.
+        max: usize,
+    },
+    /// The instance is a member that did not leave (KIP-848).
+    #[error(
+        "Static member {got} with instance id {instance} cannot join the group because the instance id is owned by {had} member."
+    )]
+    UnreleasedInstance {
+        /// The instance.
+        instance: String,
+        /// Who it is.
+        had: String,
+        /// Who asked.
+        got: String,
+    },
+    /// The member speaks of another epoch than its own.
+    #[error(
+        "The consumer group member has a {than} member epoch ({got}) than the one known by the group coordinator ({had}). The member must abandon all its partitions and rejoin."
+    )]
+    FencedMemberEpoch {
+        /// The member's.
+        had: i32,
+        /// The request's.
+        got: i32,
+        /// `smaller` or `greater`.
+        than: &'static str,
+    },
+    /// A later release wrote where the member stands.
+    #[error(
+        "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin."
+    )]
+    UnknownState,
+    /// Two thousand million changes of one group.
+    #[error("The group has used up its epochs; delete it and begin another.")]
+    TooManyEpochs,
     /// `offset.metadata.max.bytes`.
     #[error("The committed offset's metadata is longer than {max}.")]
     MetadataTooLarge {
@@ -106,11 +169,20 @@ impl Refusal {
             Self::RebalanceInProgress | Self::TooManyExpected { .. } => ErrorCode::RebalanceInProgress,
             Self::MemberIdRequired => ErrorCode::MemberIdRequired,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
-            Self::GroupIdNotFound { .. } | Self::NotClassic { .. } => ErrorCode::GroupIdNotFound,
+            Self::GroupIdNotFound { .. } | Self::NotClassic { .. } | Self::NotConsumer { .. } => {
+                ErrorCode::GroupIdNotFound
+            }
             Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
             Self::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             Self::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,
             Self::TooOldForConsumerGroup => ErrorCode::UnsupportedVersion,
+            Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            Self::UnsupportedAssignor { .. } => ErrorCode::UnsupportedAssignor,
+            Self::InvalidExpression { .. } => ErrorCode::InvalidRegularExpression,
+            Self::ConsumerGroupFull { .. } => ErrorCode::GroupMaxSizeReached,
+            Self::UnreleasedInstance { .. } => ErrorCode::UnreleasedInstanceId,
+            Self::FencedMemberEpoch { .. } | Self::UnknownState => ErrorCode::FencedMemberEpoch,
+            Self::TooManyEpochs => ErrorCode::UnknownServerError,
             Self::MetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
         }
     }

@@ -28,6 +28,7 @@ pub fn route(request: &RequestKind, partitions: i32) -> Option<Route> {
         K::LeaveGroup(request) => one(&request.group_id),
         K::OffsetCommit(request) => one(&request.group_id),
         K::OffsetDelete(request) => one(&request.group_id),
+        K::ConsumerGroupHeartbeat(request) => one(&request.group_id),
         // Until version 7 one group, from version 8 on a list.
         K::OffsetFetch(request) if request.groups.is_empty() => one(&request.group_id),
         K::OffsetFetch(request) => {
@@ -37,6 +38,10 @@ pub fn route(request: &RequestKind, partitions: i32) -> Option<Route> {
         K::DescribeGroups(request) => {
             let parts = split(&request.groups, partitions, |group| group);
             parts_of(parts, |groups| request.clone().with_groups(groups).into())
+        }
+        K::ConsumerGroupDescribe(request) => {
+            let parts = split(&request.group_ids, partitions, |group| group);
+            parts_of(parts, |groups| request.clone().with_group_ids(groups).into())
         }
         K::DeleteGroups(request) => {
             let parts = split(&request.groups_names, partitions, |group| group);
@@ -64,6 +69,9 @@ pub fn join(answer: &mut ResponseKind, part: ResponseKind) {
     match (answer, part) {
         (ResponseKind::OffsetFetch(all), ResponseKind::OffsetFetch(part)) => all.groups.extend(part.groups),
         (ResponseKind::DescribeGroups(all), ResponseKind::DescribeGroups(part)) => {
+            all.groups.extend(part.groups);
+        }
+        (ResponseKind::ConsumerGroupDescribe(all), ResponseKind::ConsumerGroupDescribe(part)) => {
             all.groups.extend(part.groups);
         }
         (ResponseKind::DeleteGroups(all), ResponseKind::DeleteGroups(part)) => {

@@ -19,6 +19,7 @@ use crate::call::{Call, Caller, Now, Reply};
 use crate::classic::rebalance::{self, Reason};
 use crate::classic::{self, Waiting};
 use crate::cluster::{Cluster, NoTopics};
+use crate::consumer::watch;
 use crate::dispatch;
 use crate::expire;
 use crate::group::Group;
@@ -161,7 +162,7 @@ impl Shard {
             match written {
                 Written::Classic(value) => begin(&mut turn, id, classic::Group::from_value(value)),
                 Written::Consumer(group) => {
-                    turn.core.groups.insert(id.clone(), Group::Consumer(group.clone()));
+                    watch::begin(&mut turn, id, group);
                 }
             }
         }

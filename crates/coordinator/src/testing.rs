@@ -8,13 +8,18 @@
 //!   sync a a.1=x b.2=y | beat a | leave a reason | leave instance=i | rejoin: `join` again, with the id it has
 //!   commit a t-0=5 | fetch t-0 | fetch all | fetch stable t-0 | delete-offset t-0
 //!   describe | list state=Empty type=classic | delete | group h: the group meant from here on
+//!   hb a topics=t regex=[tu] epoch=1 own | hb a leave | describe-consumer | topics t:3 u:2 | log: see `consumer`
 //!   pass 3000 | fail unavailable | hold | release | reload | depose | forget t
 //! ```
 //!
 //! After every step the state is held against the log: see [`Life::check`].
 
-use std::collections::BTreeMap;
+mod consumer;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use consumer::Topics;
 use model::{ErrorCode, Millis, Offset, Timestamp, Uuid};
 use wire::messages::join_group_request::JoinGroupRequestProtocol;
 use wire::messages::leave_group_request::MemberIdentity;
@@ -57,6 +62,12 @@ pub struct Life {
     pub waiting: BTreeMap<Token, (String, i16, ApiKey)>,
     pub answers: Vec<(String, ResponseKind)>,
     pub transcript: Vec<String>,
+    /// What the shard sees of the cluster.
+    pub topics: Topics,
+    /// What members of the new protocol have, as they were told.
+    pub owned: BTreeMap<String, Vec<(Uuid, Vec<i32>)>>,
+    /// How much of the log was told.
+    pub told: usize,
     tokens: u64,
     chances: u128,
 }
@@ -108,6 +119,9 @@ impl Life {
             waiting: BTreeMap::new(),
             answers: Vec::new(),
             transcript: Vec::new(),
+            topics: Topics::default(),
+            owned: BTreeMap::new(),
+            told: 0,
             tokens: 0,
             chances: 0,
         };
@@ -149,6 +163,17 @@ impl Life {
                     break;
                 }
             },
+            "topics" => self.change_topics(&words[1..]),
+            "log" => self.tell_log(),
+            "hb" => {
+                let (version, request) = self.heartbeat(words[1], &rest);
+                self.ask(words[1], version, request.into());
+            }
+            "describe-consumer" => {
+                let request = ConsumerGroupDescribeRequest::default();
+                let request = request.with_group_ids(vec![GroupId(text(&self.group))]);
+                self.ask("-", 1, request.into());
+            }
             "describe" | "list" | "delete" | "fetch" | "delete-offset" => {
                 let (version, request) = self.question(words[0], &rest);
                 self.ask("-", version, request);
@@ -339,6 +364,9 @@ impl Life {
     }
 
     fn learn(&mut self, client: &str, response: &ResponseKind) {
+        if let ResponseKind::ConsumerGroupHeartbeat(response) = response {
+            return self.learn_heartbeat(client, response);
+        }
         let ResponseKind::JoinGroup(response) = response else { return };
         let code = ErrorCode::from_code(response.error_code);
         let memory = self.clients.entry(client.to_owned()).or_default();
@@ -377,6 +405,7 @@ impl Life {
         self.log.records.truncate(end);
         let high_watermark = offset(self.log.high_watermark.min(end));
         let mut next = Shard::new(self.settings.clone(), high_watermark);
+        next.set_cluster(Arc::new(self.topics.clone()));
         for (at, record) in self.log.records.iter().enumerate() {
             next.replay(&record.key, record.value.as_deref(), offset(at)).expect("we wrote it");
         }
@@ -404,7 +433,15 @@ impl Life {
         }
         assert_eq!(&hard, self.shard.hard());
         for (id, group) in self.shard.groups() {
-            let Group::Classic(group) = group else { continue };
+            let group = match group {
+                Group::Classic(group) => group,
+                Group::Consumer(watched) => {
+                    consumer::check(watched);
+                    let written = Some(&hard::Written::Consumer(watched.group().clone()));
+                    assert_eq!(hard.group(id), written);
+                    continue;
+                }
+            };
             group.check_members();
             match (group.phase(), hard.group(id)) {
                 (classic::Phase::Stable, Some(hard::Written::Classic(written))) => {
@@ -484,6 +521,8 @@ impl Life {
                 });
                 format!("list{}", told.collect::<String>())
             }
+            ResponseKind::ConsumerGroupHeartbeat(r) => self.tell_heartbeat(r),
+            ResponseKind::ConsumerGroupDescribe(r) => self.tell_described(&r.groups[0]),
             ResponseKind::DeleteGroups(r) => format!("delete {}", code(r.results[0].error_code)),
             other => panic!("not ours: {other:?}"),
         }
@@ -574,6 +613,8 @@ fn api_of(request: &RequestKind) -> ApiKey {
         RequestKind::OffsetDelete(_) => ApiKey::OffsetDelete,
         RequestKind::DescribeGroups(_) => ApiKey::DescribeGroups,
         RequestKind::ListGroups(_) => ApiKey::ListGroups,
+        RequestKind::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+        RequestKind::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
         RequestKind::DeleteGroups(_) => ApiKey::DeleteGroups,
         other => panic!("not ours: {other:?}"),
     }

@@ -10,10 +10,12 @@ use crate::alarm::{Alarms, Subject};
 use crate::call::{Caller, Now, Reply};
 use crate::classic;
 use crate::cluster::Cluster;
+use crate::consumer::{self, Watched};
 use crate::group::Group;
 use crate::hard::{Hard, Written};
 use crate::offsets::Offsets;
 use crate::record::{Entry, Record};
+use crate::refusal::Refusal;
 use crate::settings::Settings;
 use imbl::OrdMap;
 
@@ -33,7 +35,6 @@ pub(crate) struct Turn<'a> {
     pub now: Now,
     pub settings: &'a Settings,
     /// The cluster as it was when the turn began.
-    #[expect(dead_code, reason = "groups of the new protocol will ask")]
     pub cluster: &'a dyn Cluster,
     pub core: &'a mut Core,
     /// Offsets up to the high watermark.
@@ -46,7 +47,26 @@ pub(crate) struct Turn<'a> {
     pub unwritable: Option<EncodeError>,
 }
 
+/// A moment within a turn: a decision that is refused half way leaves nothing behind.
+pub(crate) struct Mark {
+    core: Core,
+    records: usize,
+    replies: usize,
+}
+
 impl Turn<'_> {
+    /// Where the turn stands.
+    pub fn mark(&self) -> Mark {
+        Mark { core: self.core.clone(), records: self.records.len(), replies: self.replies.len() }
+    }
+
+    /// As if nothing had been done since.
+    pub fn go_back_to(&mut self, mark: Mark) {
+        *self.core = mark.core;
+        self.records.truncate(mark.records);
+        self.replies.truncate(mark.replies);
+    }
+
     /// Answers.
     pub fn reply(&mut self, caller: Caller, response: impl Into<ResponseKind>) {
         self.replies.push(Reply { token: caller.token, response: response.into() });
@@ -85,6 +105,60 @@ impl Turn<'_> {
     pub fn put(&mut self, id: &Arc<str>, group: classic::Group) {
         group.check();
         self.core.groups.insert(id.clone(), Group::Classic(Arc::new(group)));
+    }
+
+    /// What is written of a group of the new protocol; an empty one when nothing is.
+    pub fn consumer_group(&self, id: &str) -> Arc<consumer::Group> {
+        match self.core.hard.group(id) {
+            Some(Written::Consumer(group)) => group.clone(),
+            _ => Arc::default(),
+        }
+    }
+
+    /// A group of the new protocol to work on; [`Turn::put_consumer`] takes it back.
+    pub fn consumer(&self, id: &str) -> Option<Watched> {
+        match self.core.groups.get(id) {
+            Some(Group::Consumer(watched)) => Some(Watched::clone(watched)),
+            _ => None,
+        }
+    }
+
+    /// The same, for a member that says it is in there.
+    pub fn known_consumer(&self, id: &str) -> Result<Watched, Refusal> {
+        match self.core.groups.get(id) {
+            Some(Group::Consumer(watched)) => Ok(Watched::clone(watched)),
+            Some(Group::Classic(_)) => Err(Refusal::NotConsumer { group: id.to_owned() }),
+            None => Err(Refusal::GroupIdNotFound { group: id.to_owned() }),
+        }
+    }
+
+    /// The same, for a member that joins: it may begin a group, and takes the place of an empty classic one.
+    pub fn consumer_to_join(&mut self, id: &Arc<str>) -> Result<Watched, Refusal> {
+        match self.core.groups.get(id.as_ref()) {
+            None => Ok(Watched::default()),
+            Some(Group::Consumer(watched)) => Ok(Watched::clone(watched)),
+            Some(Group::Classic(group)) if group.is_empty() => {
+                self.delete(id);
+                Ok(Watched::default())
+            }
+            Some(Group::Classic(_)) => Err(Refusal::NotConsumer { group: id.to_string() }),
+        }
+    }
+
+    /// The group is this from now on, and what is written of it; nothing when nothing is.
+    pub fn put_consumer(&mut self, id: &Arc<str>, watched: Watched) {
+        match self.core.hard.group(id) {
+            Some(Written::Consumer(group)) => {
+                let mut watched = watched;
+                watched.group = group.clone();
+                self.core.groups.insert(id.clone(), Group::Consumer(Arc::new(watched)));
+            }
+            _ => {
+                if let Some(Group::Consumer(_)) = self.core.groups.get(id.as_ref()) {
+                    self.core.groups.remove(id.as_ref());
+                }
+            }
+        }
     }
 
     /// Deletes a group and what the log says of it; its offsets are another matter.

@@ -41,7 +41,7 @@ fn join(turn: &mut Turn<'_>, call: &Call, request: &JoinGroupRequest) -> Outcome
     let id: Arc<str> = request.group_id.as_str().into();
     let mut group = match turn.core.groups.get(id.as_ref()) {
         Some(group::Group::Classic(group)) => Group::clone(group),
-        Some(group::Group::Consumer(group)) if !group.is_empty() => {
+        Some(group::Group::Consumer(watched)) if !watched.group().is_empty() => {
             return Err(refuse(Refusal::InconsistentProtocol));
         }
         None if !member.is_empty() => return Err(refuse(Refusal::unknown_member(member))),

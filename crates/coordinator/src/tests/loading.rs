@@ -217,7 +217,9 @@ fn groups_that_kafka_wrote_go_on_here() {
                     };
                     group.members().map(member).collect::<Vec<_>>().join(",")
                 }
-                Group::Consumer(group) => if group.is_subscribed_to("u") { "t,u" } else { "t" }.to_owned(),
+                Group::Consumer(group) => {
+                    if group.group().is_subscribed_to("u") { "t,u" } else { "t" }.to_owned()
+                }
             };
             let offsets = shard.committed_offsets().of(id).count();
             let (kind, state) = (group.kind().name(), group.state());

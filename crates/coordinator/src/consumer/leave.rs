@@ -1,0 +1,89 @@
+//! Members go: they say so, or were silent for too long.
+
+use std::sync::Arc;
+
+use model::ErrorCode;
+use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+
+use super::member::{Current, LEFT_FOR_NOW, Owned};
+use super::{Group, Id, target};
+use crate::record::{ConsumerEntry, Entry};
+use crate::refusal::Refusal;
+use crate::turn::Turn;
+
+/// A heartbeat that says goodbye, for good or until the same instance comes back.
+pub(crate) fn decide(
+    turn: &mut Turn<'_>,
+    id: &Arc<str>,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    let watched = turn.known_consumer(id)?;
+    let member = find(&watched.group, &request.member_id, request.instance_id.as_deref())?;
+    if request.instance_id.is_some() && request.member_epoch == LEFT_FOR_NOW {
+        let current = Current {
+            epoch: LEFT_FOR_NOW,
+            revoking: Owned::new(),
+            ..Current::clone(&watched.group.current(&member))
+        };
+        write_current(turn, id, &member, &current);
+        turn.put_consumer(id, watched);
+    } else {
+        fence(turn, id, &[member]);
+    }
+    let response = ConsumerGroupHeartbeatResponse::default().with_error_code(ErrorCode::None.code());
+    Ok(response.with_member_id(Some(request.member_id.clone())).with_member_epoch(request.member_epoch))
+}
+
+/// Whom a request is about: a static member must be the one that holds its instance now.
+pub(crate) fn find(group: &Group, member: &str, instance: Option<&str>) -> Result<Id, Refusal> {
+    let Some(instance) = instance else {
+        let known = group.members.get_key_value(member).map(|(id, _)| id.clone());
+        return known.ok_or_else(|| Refusal::unknown_member(member));
+    };
+    let had = group.member_of_instance(instance).ok_or_else(|| Refusal::unknown_member(member))?;
+    if **had == *member {
+        return Ok(had.clone());
+    }
+    let (instance, had, got) = (instance.to_owned(), had.to_string(), member.to_owned());
+    Err(Refusal::FencedInstance { instance, had, got })
+}
+
+/// Takes members out; what they had is free.
+pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id]) {
+    let Some(mut watched) = turn.consumer(id).filter(|_| !members.is_empty()) else { return };
+    for member in members {
+        remove(turn, id, member);
+        watched.alarms.remove(member);
+    }
+    drop_unused_expressions(turn, id);
+    if target::raise(turn, id).is_err() {
+        // The epochs are used up: nobody joins any more, and who leaves need not be counted.
+    }
+    turn.put_consumer(id, watched);
+}
+
+/// Forgets what expressions stand for that nobody writes any more.
+pub(crate) fn drop_unused_expressions(turn: &mut Turn<'_>, id: &Arc<str>) {
+    let group = turn.consumer_group(id);
+    for (text, _) in group.expressions().filter(|(text, _)| !group.uses(text)) {
+        turn.write(Entry::Consumer(id.clone(), ConsumerEntry::Expression(text.clone(), None)));
+    }
+}
+
+/// The tombstones of one member, in the order that Kafka's replay asks for.
+pub(crate) fn remove(turn: &mut Turn<'_>, id: &Arc<str>, member: &str) {
+    let entries = [
+        ConsumerEntry::Current(member.to_owned(), None),
+        ConsumerEntry::TargetMember(member.to_owned(), None),
+        ConsumerEntry::Member(member.to_owned(), None),
+    ];
+    for entry in entries {
+        turn.write(Entry::Consumer(id.clone(), entry));
+    }
+}
+
+/// Writes where a member stands.
+pub(crate) fn write_current(turn: &mut Turn<'_>, id: &Arc<str>, member: &str, current: &Current) {
+    let entry = ConsumerEntry::Current(member.to_owned(), Some(current.to_value()));
+    turn.write(Entry::Consumer(id.clone(), entry));
+}
