@@ -69,6 +69,11 @@ impl Alarm {
         }
     }
 
+    /// Whether it is due at any time.
+    pub fn is_set(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Is not due any more.
     pub fn clear(&mut self) {
         self.due = None;

@@ -14,7 +14,7 @@
 pub(crate) mod heartbeat;
 pub(crate) mod join_group;
 pub(crate) mod leave_group;
-mod member;
+pub(crate) mod member;
 pub(crate) mod rebalance;
 mod subscription;
 pub(crate) mod sync_group;
@@ -165,6 +165,19 @@ impl Group {
             group.leader = group.members.get_min().map(|(id, _)| id.clone());
         }
         group
+    }
+
+    /// A stable group of members that were in one of the new protocol; `None` when they know no protocol in common.
+    pub(crate) fn downgraded(generation: i32, members: Vec<Member>, now: Timestamp) -> Option<Self> {
+        let mut group = Self::new(now);
+        group.generation = generation;
+        group.protocol_type = Some(StrBytes::from_static_str(CONSUMER));
+        for member in members {
+            group.insert(member);
+        }
+        group.protocol = Some(group.elect_protocol()?);
+        group.phase = Phase::Stable;
+        Some(group)
     }
 
     /// The group as a record's value: members with what they told of the group's protocol, and their assignments.

@@ -15,7 +15,10 @@
 //! counted again with each.
 
 pub mod assignor;
+pub(crate) mod classic;
 pub(crate) mod describe;
+pub(crate) mod downgrade;
+pub(crate) mod embedded;
 pub(crate) mod expression;
 mod hash;
 pub(crate) mod heartbeat;
@@ -26,6 +29,7 @@ mod replay;
 pub(crate) mod target;
 #[cfg(test)]
 mod tests;
+pub(crate) mod upgrade;
 pub(crate) mod watch;
 
 use std::collections::BTreeSet;

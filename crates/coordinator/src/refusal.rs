@@ -91,6 +91,14 @@ pub enum Refusal {
         /// As asked.
         group: String,
     },
+    /// A classic group stays one.
+    #[error("Cannot upgrade classic group {group} to consumer group because {why}.")]
+    CannotUpgrade {
+        /// As asked.
+        group: String,
+        /// Its reason.
+        why: &'static str,
+    },
     /// What a request must or must not say.
     #[error("{0}")]
     InvalidRequest(&'static str),
@@ -169,9 +177,10 @@ impl Refusal {
             Self::RebalanceInProgress | Self::TooManyExpected { .. } => ErrorCode::RebalanceInProgress,
             Self::MemberIdRequired => ErrorCode::MemberIdRequired,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
-            Self::GroupIdNotFound { .. } | Self::NotClassic { .. } | Self::NotConsumer { .. } => {
-                ErrorCode::GroupIdNotFound
-            }
+            Self::GroupIdNotFound { .. }
+            | Self::NotClassic { .. }
+            | Self::NotConsumer { .. }
+            | Self::CannotUpgrade { .. } => ErrorCode::GroupIdNotFound,
             Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
             Self::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             Self::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,

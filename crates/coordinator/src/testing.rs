@@ -14,11 +14,13 @@
 //!
 //! After every step the state is held against the log: see [`Life::check`].
 
+mod api;
 mod consumer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::api_of;
 pub use consumer::Topics;
 use model::{ErrorCode, Millis, Offset, Timestamp, Uuid};
 use wire::messages::join_group_request::JoinGroupRequestProtocol;
@@ -195,7 +197,7 @@ impl Life {
         match command {
             "join" => {
                 let version = rest.version(9);
-                let topics = subscription(rest.value("topics").unwrap_or("t"));
+                let topics = self.subscription(client, rest);
                 let protocol = |name| {
                     JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(topics.clone())
                 };
@@ -217,7 +219,7 @@ impl Life {
                 let parts = parts.filter(|(name, _)| name.contains('.')).map(|(name, part)| {
                     SyncGroupRequestAssignment::default()
                         .with_member_id(self.id(name))
-                        .with_assignment(Bytes::copy_from_slice(part.as_bytes()))
+                        .with_assignment(self.part(part))
                 });
                 let request = SyncGroupRequest::default()
                     .with_group_id(group)
@@ -364,8 +366,10 @@ impl Life {
     }
 
     fn learn(&mut self, client: &str, response: &ResponseKind) {
-        if let ResponseKind::ConsumerGroupHeartbeat(response) = response {
-            return self.learn_heartbeat(client, response);
+        match response {
+            ResponseKind::ConsumerGroupHeartbeat(response) => return self.learn_heartbeat(client, response),
+            ResponseKind::SyncGroup(response) => return self.learn_part(client, &response.assignment),
+            _ => {}
         }
         let ResponseKind::JoinGroup(response) = response else { return };
         let code = ErrorCode::from_code(response.error_code);
@@ -479,7 +483,7 @@ impl Life {
                 format!("join {member} gen={} {protocol} leader={leader}{leads}{skip}", r.generation_id)
             }
             ResponseKind::SyncGroup(r) => {
-                let part = String::from_utf8_lossy(&r.assignment).into_owned();
+                let part = self.tell_part(&r.assignment);
                 format!("sync {} {part}", code(r.error_code)).trim_end().to_owned()
             }
             ResponseKind::Heartbeat(r) => format!("beat {}", code(r.error_code)),
@@ -588,34 +592,4 @@ fn commits(rest: &Words<'_>) -> Vec<OffsetCommitRequestTopic> {
         OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition])
     });
     topics.collect()
-}
-
-/// What a consumer says of the topics it reads.
-fn subscription(topics: &str) -> Bytes {
-    let names: Vec<&str> = topics.split(',').collect();
-    let mut out = vec![0, 1];
-    out.extend_from_slice(&u32::try_from(names.len()).expect("few").to_be_bytes());
-    for name in names {
-        out.extend_from_slice(&u16::try_from(name.len()).expect("short").to_be_bytes());
-        out.extend_from_slice(name.as_bytes());
-    }
-    Bytes::from(out)
-}
-
-fn api_of(request: &RequestKind) -> ApiKey {
-    match request {
-        RequestKind::JoinGroup(_) => ApiKey::JoinGroup,
-        RequestKind::SyncGroup(_) => ApiKey::SyncGroup,
-        RequestKind::Heartbeat(_) => ApiKey::Heartbeat,
-        RequestKind::LeaveGroup(_) => ApiKey::LeaveGroup,
-        RequestKind::OffsetCommit(_) => ApiKey::OffsetCommit,
-        RequestKind::OffsetFetch(_) => ApiKey::OffsetFetch,
-        RequestKind::OffsetDelete(_) => ApiKey::OffsetDelete,
-        RequestKind::DescribeGroups(_) => ApiKey::DescribeGroups,
-        RequestKind::ListGroups(_) => ApiKey::ListGroups,
-        RequestKind::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
-        RequestKind::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
-        RequestKind::DeleteGroups(_) => ApiKey::DeleteGroups,
-        other => panic!("not ours: {other:?}"),
-    }
 }

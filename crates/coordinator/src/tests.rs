@@ -3,7 +3,9 @@
 mod consumer;
 mod failures;
 mod loading;
+mod migration;
 mod offsets;
 mod random;
+mod random_consumer;
 mod rebalances;
 mod static_members;

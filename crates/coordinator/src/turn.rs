@@ -141,7 +141,10 @@ impl Turn<'_> {
                 self.delete(id);
                 Ok(Watched::default())
             }
-            Some(Group::Classic(_)) => Err(Refusal::NotConsumer { group: id.to_string() }),
+            Some(Group::Classic(group)) => {
+                let group = group.clone();
+                consumer::upgrade::convert(self, id, &group)
+            }
         }
     }
 

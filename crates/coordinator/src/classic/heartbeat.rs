@@ -7,6 +7,7 @@ use wire::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::{Phase, rebalance};
 use crate::call::Call;
+use crate::consumer;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
@@ -22,6 +23,9 @@ fn beat(turn: &mut Turn<'_>, request: &HeartbeatRequest) -> Result<(), Refusal> 
     }
     let unknown = || Refusal::unknown_member(&request.member_id);
     let id: Arc<str> = request.group_id.as_str().into();
+    if let Some(watched) = turn.consumer(&id) {
+        return consumer::classic::beat(turn, request, &id, watched);
+    }
     let mut group = turn.classic(&id).ok_or_else(unknown)?;
     group.validate_in(&request.member_id, request.group_instance_id.as_ref(), request.generation_id)?;
     let phase = group.phase();

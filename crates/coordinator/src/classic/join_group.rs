@@ -12,6 +12,7 @@ use wire::messages::{JoinGroupRequest, StrBytes, text};
 use super::rebalance::{self, Reason};
 use super::{EXPECTED_MAX, Group, Phase, Preparing, Waiting};
 use crate::call::Call;
+use crate::consumer;
 use crate::group;
 use crate::record::Entry;
 use crate::refusal::Refusal;
@@ -42,7 +43,7 @@ fn join(turn: &mut Turn<'_>, call: &Call, request: &JoinGroupRequest) -> Outcome
     let mut group = match turn.core.groups.get(id.as_ref()) {
         Some(group::Group::Classic(group)) => Group::clone(group),
         Some(group::Group::Consumer(watched)) if !watched.group().is_empty() => {
-            return Err(refuse(Refusal::InconsistentProtocol));
+            return consumer::classic::join(turn, call, request, &id);
         }
         None if !member.is_empty() => return Err(refuse(Refusal::unknown_member(member))),
         // An empty group of the new protocol makes room, if anybody comes.

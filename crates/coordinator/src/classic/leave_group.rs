@@ -10,6 +10,7 @@ use wire::messages::{LeaveGroupRequest, LeaveGroupResponse, StrBytes};
 use super::Group;
 use super::rebalance::{self, Reason};
 use crate::call::Call;
+use crate::consumer;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
@@ -44,6 +45,9 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &LeaveGroupReque
 /// What each member is told.
 fn leave(turn: &mut Turn<'_>, request: &LeaveGroupRequest, members: &[MemberIdentity]) -> Vec<ErrorCode> {
     let id: Arc<str> = request.group_id.as_str().into();
+    if let Some(watched) = turn.consumer(&id) {
+        return consumer::classic::leave(turn, &id, &watched, members);
+    }
     let Some(mut group) = turn.classic(&id) else {
         return vec![ErrorCode::UnknownMemberId; members.len()];
     };

@@ -9,6 +9,7 @@ use wire::messages::{Bytes, StrBytes, SyncGroupRequest};
 use super::rebalance;
 use super::{Group, Phase, Waiting};
 use crate::call::Call;
+use crate::consumer;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
@@ -34,6 +35,9 @@ fn sync(turn: &mut Turn<'_>, call: &Call, request: &SyncGroupRequest) -> Result<
     }
     let unknown = || Refusal::unknown_member(&request.member_id);
     let id: Arc<str> = request.group_id.as_str().into();
+    if let Some(watched) = turn.consumer(&id) {
+        return consumer::classic::sync(turn, call, request, &id, watched);
+    }
     let mut group = turn.classic(&id).ok_or_else(unknown)?;
     let member = super::member::own(&request.member_id);
     group.validate_in(&member, request.group_instance_id.as_ref(), request.generation_id)?;

@@ -6,7 +6,7 @@ use model::ErrorCode;
 use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::member::{Current, LEFT_FOR_NOW, Owned};
-use super::{Group, Id, target};
+use super::{Group, Id, downgrade, target};
 use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
@@ -51,6 +51,10 @@ pub(crate) fn find(group: &Group, member: &str, instance: Option<&str>) -> Resul
 /// Takes members out; what they had is free.
 pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id]) {
     let Some(mut watched) = turn.consumer(id).filter(|_| !members.is_empty()) else { return };
+    if downgrade::applies(turn, &watched.group, members) && downgrade::convert(turn, id, members) {
+        downgrade::rebalance(turn, id, "the last member of the new protocol left");
+        return;
+    }
     for member in members {
         remove(turn, id, member);
         watched.alarms.remove(member);
