@@ -27,7 +27,7 @@ use std::time::Duration;
 use model::{Offset, ProducerId};
 
 use crate::disk::Disk;
-use crate::partition::LogOptions;
+use crate::partition::{LogError, LogOptions};
 use crate::producers::LastBatch;
 use crate::transactions::Aborted;
 
@@ -113,6 +113,9 @@ pub enum CleaningError {
     /// The disk is full; the log is as it was.
     #[error("no room for {}", .0.display())]
     Full(PathBuf),
+    /// The log itself.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The disk refused a write or a sync.
     #[error("cannot write {}: {source}", .path.display())]
     Unwritable {

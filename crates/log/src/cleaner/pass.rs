@@ -141,7 +141,7 @@ impl Cleaning {
         let read = reading.next(self.limits.step_bytes)?;
         let bytes = read.len() as u64;
         let noted = note_keys(&mut self.map, &mut self.transactions, self.picture.first_dirty, read);
-        let is_full = !noted.map_err(|reason| reading.damaged(reading.position(), &reason))?;
+        let is_full = !noted.map_err(|reason| reading.damaged(reading.chunk_at(), &reason))?;
         if is_full {
             self.end_mapping();
         } else if reading.is_at_end() {
@@ -227,19 +227,19 @@ impl Cleaning {
         };
         let (mut out, mut headers, mut at) = (Vec::new(), Vec::new(), 0);
         for batch in Batches::new(&bytes) {
-            let batch = batch.map_err(|error| reading.damaged(reading.position(), &error))?;
+            let batch = batch.map_err(|error| reading.damaged(reading.chunk_at(), &error))?;
             at += batch.bytes().len();
             let (begin, is_last) = (out.len(), ends_group && at == bytes.len());
             let verdict = filter.pass(&batch, &mut self.transactions, is_last, &mut out);
             let verdict = verdict.map_err(|reason| {
                 let base = batch.header.base_offset;
-                reading.damaged(reading.position(), &format!("the batch at offset {base}: {reason}"))
+                reading.damaged(reading.chunk_at(), &format!("the batch at offset {base}: {reason}"))
             })?;
             group.is_changed |= verdict != Verdict::Kept;
             if verdict != Verdict::Gone {
                 self.transactions.note_left(&batch.header);
                 let header = BatchHeader::parse(&out[begin..]);
-                headers.push(header.map_err(|error| reading.damaged(reading.position(), &error))?);
+                headers.push(header.map_err(|error| reading.damaged(reading.chunk_at(), &error))?);
             }
         }
         group.writing.append(&out, &headers)?;

@@ -69,7 +69,7 @@ impl Reading {
     }
 
     /// Where the batches that were read last begin.
-    pub(super) fn position(&self) -> u32 {
+    pub(super) fn chunk_at(&self) -> u32 {
         self.chunk_at
     }
 

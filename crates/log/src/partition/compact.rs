@@ -15,7 +15,10 @@ use std::ops::Range;
 
 use model::{Offset, Timestamp};
 
-use crate::cleaner::{Cleanable, Cleaned, Cleaning, CleaningLimits, CompactionRules, Picture, Source};
+use crate::cleaner::{
+    Cleanable, Cleaned, Cleaning, CleaningError, CleaningLimits, CleaningReport, CompactionRules, Picture,
+    Source, Step,
+};
 use crate::partition::{Log, LogError};
 use crate::segment::{CLEANED_SUFFIX, SEGMENT_SUFFIXES, SWAP_SUFFIX, Walk, file_name};
 
@@ -104,6 +107,38 @@ impl Log {
             aborted,
         };
         Ok(Cleaning::new(picture, limits, rules.tombstone_retention, now))
+    }
+
+    /// One pass from its beginning to its end, for who has the log alone.
+    pub fn clean(
+        &mut self,
+        rules: &CompactionRules,
+        limits: CleaningLimits,
+        cleaned_to: Option<Offset>,
+        stable: Offset,
+        now: Timestamp,
+    ) -> Result<CleaningReport, CleaningError> {
+        let cleanable = self.cleanable(rules, cleaned_to, stable, now)?;
+        let mut cleaning = self.begin_cleaning(&cleanable, rules, limits, now)?;
+        loop {
+            match cleaning.step() {
+                Ok(Step::Worked(_)) => {}
+                Ok(Step::Swap(cleaned)) => {
+                    if self.begin_swap(&cleaned)? {
+                        let synced = cleaned.sync_names();
+                        self.finish_swap(*cleaned, synced)?;
+                    }
+                }
+                Ok(Step::Done(report)) => {
+                    self.end_cleaning(&cleaning);
+                    return Ok(report);
+                }
+                Err(error) => {
+                    cleaning.abort();
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Whether the log was neither cut nor moved since `cleaning` began: what that met is still there.

@@ -17,7 +17,7 @@ use wire::codec::Codec;
 
 use crate::cleaner::{CleaningError, CleaningLimits, CleaningReport, CompactionRules, Step};
 use crate::disk::{Disk, MemDisk};
-use crate::partition::{Log, LogError, LogOptions};
+use crate::partition::{Log, LogOptions};
 
 const DIR: &str = "/data/t-0";
 const RULES: CompactionRules =
@@ -33,15 +33,6 @@ fn new_log(disk: &MemDisk) -> Log {
     Log::create(disk, PathBuf::from(DIR), options(), Some(Uuid::from_u128(7))).expect("no fault")
 }
 
-/// Why a pass did not come to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Cleaning(#[from] CleaningError),
-}
-
 /// One pass from `from` on, all that is cleanable below `stable`.
 fn clean_from(
     log: &mut Log,
@@ -49,31 +40,8 @@ fn clean_from(
     stable: Offset,
     now: i64,
     limits: CleaningLimits,
-) -> Result<CleaningReport, Failed> {
-    let now = Timestamp::new(now);
-    let cleanable = log.cleanable(&RULES, Some(Offset::new(from)), stable, now)?;
-    let mut cleaning = log.begin_cleaning(&cleanable, &RULES, limits, now)?;
-    loop {
-        match cleaning.step() {
-            Ok(Step::Worked(_)) => {}
-            Ok(Step::Swap(cleaned)) => {
-                if !log.begin_swap(&cleaned)? {
-                    cleaned.discard();
-                    continue;
-                }
-                let synced = cleaned.sync_names();
-                assert!(log.finish_swap(*cleaned, synced)?, "nobody cut the log in between");
-            }
-            Ok(Step::Done(report)) => {
-                assert!(log.end_cleaning(&cleaning));
-                return Ok(report);
-            }
-            Err(error) => {
-                cleaning.abort();
-                return Err(error.into());
-            }
-        }
-    }
+) -> Result<CleaningReport, CleaningError> {
+    log.clean(&RULES, limits, Some(Offset::new(from)), stable, Timestamp::new(now))
 }
 
 fn clean(log: &mut Log, now: i64) -> CleaningReport {
