@@ -67,6 +67,7 @@ pub mod shard;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 mod turn;
 
 pub use call::{Call, Caller, Client, Now, Reply, Token};
