@@ -38,6 +38,9 @@ pub trait Cluster: Debug + Send + Sync {
     /// rack.
     fn racks(&self, id: TopicId, partition: i32) -> Vec<&str>;
 
+    /// Whether the feature `group.version` is at 1 or above: without it there is no new group protocol.
+    fn has_consumer_protocol(&self) -> bool;
+
     /// A number set on the config resource GROUP of this name (`consumer.session.timeout.ms`); `None` when it is not.
     fn group_config(&self, group: &str, key: &str) -> Option<i64>;
 }
@@ -65,6 +68,10 @@ impl Cluster for NoTopics {
 
     fn racks(&self, _: TopicId, _: i32) -> Vec<&str> {
         Vec::new()
+    }
+
+    fn has_consumer_protocol(&self) -> bool {
+        false
     }
 
     fn group_config(&self, _: &str, _: &str) -> Option<i64> {

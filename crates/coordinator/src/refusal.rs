@@ -91,6 +91,9 @@ pub enum Refusal {
         /// As asked.
         group: String,
     },
+    /// The operator or the cluster's features do not let the new protocol be used.
+    #[error("The new consumer group protocol is not enabled.")]
+    NoConsumerProtocol,
     /// A classic group stays one.
     #[error("Cannot upgrade classic group {group} to consumer group because {why}.")]
     CannotUpgrade {
@@ -184,7 +187,7 @@ impl Refusal {
             Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
             Self::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             Self::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,
-            Self::TooOldForConsumerGroup => ErrorCode::UnsupportedVersion,
+            Self::TooOldForConsumerGroup | Self::NoConsumerProtocol => ErrorCode::UnsupportedVersion,
             Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Self::UnsupportedAssignor { .. } => ErrorCode::UnsupportedAssignor,
             Self::InvalidExpression { .. } => ErrorCode::InvalidRegularExpression,

@@ -42,6 +42,8 @@ impl Migration {
 /// kept within the bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSettings {
+    /// Whether `group.coordinator.rebalance.protocols` names `consumer`.
+    pub is_enabled: bool,
     /// `group.consumer.session.timeout.ms`.
     pub session_timeout: Duration,
     /// `group.consumer.min.session.timeout.ms`.
@@ -74,6 +76,7 @@ pub struct ConsumerSettings {
 impl Default for ConsumerSettings {
     fn default() -> Self {
         Self {
+            is_enabled: true,
             session_timeout: Duration::from_secs(45),
             session_timeout_min: Duration::from_secs(45),
             session_timeout_max: Duration::from_secs(60),

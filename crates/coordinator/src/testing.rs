@@ -128,6 +128,7 @@ impl Life {
             chances: 0,
         };
         let now = life.now();
+        life.shard.set_cluster(Arc::new(life.topics.clone()));
         life.shard.loaded(now);
         life
     }

@@ -78,7 +78,7 @@ fn join_as(
         !speaks_classic(had) && may_replace(turn, &group, had)
     });
     let known = find_or_begin(turn, id, &group, request, member)?;
-    watched.group = turn.consumer_group(id);
+    watched.take_over(turn.consumer_group(id), had);
     let first = request.protocols.first().ok_or(Refusal::InconsistentProtocol)?;
     let said = Subscription::from_bytes(&first.metadata).map_err(|_| Refusal::InconsistentProtocol)?;
     let updated = updated(call, request, &known, &said);

@@ -6,7 +6,7 @@ use wire::messages::{
     topic as topic_name,
 };
 
-use super::{Group, Id};
+use super::{Group, Id, heartbeat};
 use crate::call::Call;
 use crate::cluster::Cluster;
 use crate::group;
@@ -20,7 +20,9 @@ const SPEAKS_CONSUMER: i8 = 1;
 /// Answers when what it tells of is committed.
 pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &ConsumerGroupDescribeRequest) {
     turn.behind_all = true;
+    let enabled = heartbeat::check_enabled(turn);
     let describe = |id: &GroupId| match turn.core.groups.get(id.as_str()) {
+        _ if enabled.is_err() => refused(id, &Refusal::NoConsumerProtocol),
         Some(group::Group::Consumer(watched)) => described(turn, id, watched.group()),
         Some(_) => refused(id, &Refusal::NotConsumer { group: id.to_string() }),
         None => refused(id, &Refusal::GroupIdNotFound { group: id.to_string() }),

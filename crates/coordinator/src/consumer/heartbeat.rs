@@ -34,7 +34,16 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &ConsumerGroupHe
     turn.reply(call.caller, response);
 }
 
+/// Whether the new protocol may be used at all.
+pub(crate) fn check_enabled(turn: &Turn<'_>) -> Result<(), Refusal> {
+    if turn.settings.consumer.is_enabled && turn.cluster.has_consumer_protocol() {
+        return Ok(());
+    }
+    Err(Refusal::NoConsumerProtocol)
+}
+
 fn check(turn: &Turn<'_>, version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+    check_enabled(turn)?;
     let invalid = |what: &'static str| Err(Refusal::InvalidRequest(what));
     let is_blank = |text: &str| text.trim().is_empty();
     let epoch = request.member_epoch;
@@ -100,7 +109,7 @@ fn beat(
         None => find_or_begin(&group, &member, joins)?,
         Some(instance) => {
             let known = find_or_replace(turn, &id, &group, &member, instance, request)?;
-            watched.group = turn.consumer_group(&id);
+            watched.take_over(turn.consumer_group(&id), group.member_of_instance(instance));
             known
         }
     };
@@ -256,7 +265,7 @@ pub(crate) fn write_member(
     watched.seen = Some(turn.cluster.version());
     let raises = renamed || rewritten || refreshed || group.epoch() == 0;
     if raises || (!seen && target::have_topics_changed(turn, &turn.consumer_group(id))) {
-        target::raise(turn, id)?;
+        target::raise(turn, id, &group, seen)?;
     }
     Ok(renamed || rewritten)
 }

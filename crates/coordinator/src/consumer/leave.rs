@@ -60,7 +60,8 @@ pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id]) {
         watched.alarms.remove(member);
     }
     drop_unused_expressions(turn, id);
-    if target::raise(turn, id).is_err() {
+    let seen = watched.seen == Some(turn.cluster.version());
+    if target::raise(turn, id, &watched.group, seen).is_err() {
         // The epochs are used up: nobody joins any more, and who leaves need not be counted.
     }
     turn.put_consumer(id, watched);

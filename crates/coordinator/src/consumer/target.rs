@@ -30,10 +30,14 @@ pub(crate) fn topic_ids<'a>(
     names.into_iter().filter_map(|name| cluster.topic(name)).map(|topic| topic.id).collect()
 }
 
-/// Raises the group epoch: something changed that its target depends on.
-pub(crate) fn raise(turn: &mut Turn<'_>, id: &Arc<str>) -> Result<(), Refusal> {
+/// Raises the group epoch: something changed since `before` that its target depends on. `seen` says whether its hash
+/// stood for the topics as they are now: then it need not be computed again for the thousandth member that reads the
+/// same.
+pub(crate) fn raise(turn: &mut Turn<'_>, id: &Arc<str>, before: &Group, seen: bool) -> Result<(), Refusal> {
     let group = turn.consumer_group(id);
-    let metadata_hash = hash::of_topics(turn.cluster, group.topics());
+    let same = seen && before.epoch() > 0 && before.topics() == group.topics();
+    let metadata_hash =
+        if same { before.metadata_hash() } else { hash::of_topics(turn.cluster, group.topics()) };
     let epoch = group.epoch().checked_add(1).ok_or(Refusal::TooManyEpochs)?;
     let value = ConsumerGroupMetadataValue { epoch, metadata_hash };
     turn.write(Entry::Consumer(id.clone(), ConsumerEntry::Group(Some(value))));

@@ -45,6 +45,14 @@ impl Watched {
         Self { group, ..Self::default() }
     }
 
+    /// The group is this now; nobody waits any more for a member whose place was taken.
+    pub(super) fn take_over(&mut self, group: Arc<Group>, had: Option<&Id>) {
+        self.group = group;
+        if let Some(had) = had.filter(|had| self.group.member(had).is_none()) {
+            self.alarms.remove(had);
+        }
+    }
+
     /// The group.
     pub fn group(&self) -> &Arc<Group> {
         &self.group

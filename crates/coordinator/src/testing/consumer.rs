@@ -27,6 +27,8 @@ use crate::record::{ConsumerEntry, Entry};
 #[derive(Clone, Debug, Default)]
 pub struct Topics {
     pub version: u64,
+    /// Its features are those of a release before the new protocol.
+    pub is_old: bool,
     topics: BTreeMap<String, (TopicId, Vec<Vec<String>>)>,
     pub configs: BTreeMap<String, i64>,
 }
@@ -64,6 +66,10 @@ impl Cluster for Topics {
         let topic = self.topics.values().find(|topic| topic.0 == id);
         let racks = topic.and_then(|topic| topic.1.get(usize::try_from(partition).ok()?));
         racks.into_iter().flatten().map(String::as_str).collect()
+    }
+
+    fn has_consumer_protocol(&self) -> bool {
+        !self.is_old
     }
 
     fn group_config(&self, _: &str, key: &str) -> Option<i64> {
@@ -113,7 +119,8 @@ pub fn check(watched: &Watched) {
 impl Life {
     pub fn change_topics(&mut self, words: &[&str]) {
         let version = self.topics.version + 1;
-        let mut topics = Topics { configs: self.topics.configs.clone(), ..Topics::default() };
+        let (configs, is_old) = (self.topics.configs.clone(), self.topics.is_old);
+        let mut topics = Topics { configs, is_old, ..Topics::default() };
         for word in words {
             let (name, rest) = word.split_once(':').expect("a topic and its partitions");
             let (count, racks) = rest.split_once('@').unwrap_or((rest, ""));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::testing::check_with;
+use crate::testing::{Life, check_with};
 use crate::{ConsumerSettings, Settings};
 
 /// Every change is divided at once: the pause between two divisions has tests of its own.
@@ -253,6 +253,26 @@ fn what_a_request_must_say() {
         > a hb NONE AAAAAAAAAAAAAAAAAAAACg epoch=1 [t0]
         ",
     );
+}
+
+#[test]
+fn without_the_feature_or_against_the_operators_will_there_is_no_new_protocol() {
+    let check_off = |mut life: Life| {
+        for line in ["hb a", "describe-consumer"] {
+            life.run(line);
+        }
+        let told: Vec<&str> =
+            life.transcript.iter().filter(|line| line.starts_with('>')).map(String::as_str).collect();
+        let why = "The new consumer group protocol is not enabled.";
+        assert_eq!(told, ["> a hb UNSUPPORTED_VERSION", &format!("> - group UNSUPPORTED_VERSION {why}")]);
+    };
+    let mut old = Life::new(settings());
+    old.topics.is_old = true;
+    old.change_topics(&[]);
+    check_off(old);
+    let mut off = settings();
+    off.consumer.is_enabled = false;
+    check_off(Life::new(off));
 }
 
 #[test]
