@@ -18,6 +18,7 @@ mod problem;
 mod properties;
 mod quorum;
 mod reader;
+mod selector;
 mod table;
 mod topic;
 
@@ -30,5 +31,6 @@ pub use node::{
 pub use problem::{ConfigErrors, Problem};
 pub use properties::{Entry, Place, Properties, SyntaxError, escape_value};
 pub use quorum::{QuorumConfig, QuorumVoter};
+pub use selector::ReplicaSelector;
 pub use table::{find, keys, nearest};
 pub use topic::{Cleanup, Compression, TimestampType, TopicConfig};

@@ -16,6 +16,7 @@ use crate::problem::ConfigErrors;
 use crate::properties::{Entry, Properties};
 use crate::quorum::{self, QuorumConfig};
 use crate::reader::{Reader, place_of};
+use crate::selector::{self, ReplicaSelector};
 use crate::table;
 
 /// `process.roles`.
@@ -134,6 +135,8 @@ pub struct ReplicationConfig {
     pub high_watermark_checkpoint_interval: Duration,
     /// `num.replica.fetchers`.
     pub fetchers: u32,
+    /// `replica.selector.class`.
+    pub selector: ReplicaSelector,
     /// `auto.leader.rebalance.enable`.
     pub auto_rebalance: bool,
     /// `leader.imbalance.check.interval.seconds`.
@@ -333,6 +336,7 @@ fn read_topics(reader: &Reader<'_>) -> TopicDefaults {
 }
 
 fn read_replication(reader: &mut Reader<'_>) -> ReplicationConfig {
+    let selector = selector::read(reader);
     let config = ReplicationConfig {
         lag_time_max: reader.millis("replica.lag.time.max.ms"),
         fetch_wait_max: reader.millis("replica.fetch.wait.max.ms"),
@@ -343,6 +347,7 @@ fn read_replication(reader: &mut Reader<'_>) -> ReplicationConfig {
         socket_timeout: reader.millis("replica.socket.timeout.ms"),
         high_watermark_checkpoint_interval: reader.millis("replica.high.watermark.checkpoint.interval.ms"),
         fetchers: reader.small("num.replica.fetchers"),
+        selector,
         auto_rebalance: reader.flag("auto.leader.rebalance.enable"),
         imbalance_check_interval: Duration::from_secs(
             reader.count("leader.imbalance.check.interval.seconds"),

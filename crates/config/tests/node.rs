@@ -1,6 +1,6 @@
 //! Whole files: what a node makes of them, and everything it says about bad ones.
 
-use kastle_config::{NodeConfig, Properties, Roles};
+use kastle_config::{NodeConfig, Properties, ReplicaSelector, Roles};
 
 const COMBINED: &str = "
 process.roles=broker,controller
@@ -226,6 +226,24 @@ fn numbers_that_contradict_each_other_are_refused() {
     check("max.connections.per.ip.overrides=h", "'h' is no HOST:COUNT pair");
     check("log.dirs=", "Configuration 'log.dirs' must not be empty");
     check("log.dirs=/a,/a", "values must not be duplicated");
+}
+
+#[test]
+fn a_replica_selector_is_known_by_kafkas_name_and_ours() {
+    let selector = |value: &str| {
+        changed(&format!("replica.selector.class={value}")).expect("it is known").replication.selector
+    };
+    assert_eq!(
+        selector("org.apache.kafka.common.replica.RackAwareReplicaSelector"),
+        ReplicaSelector::RackAware
+    );
+    assert_eq!(selector("rack-aware"), ReplicaSelector::RackAware);
+    assert_eq!(selector("org.apache.kafka.common.replica.LeaderSelector"), ReplicaSelector::Leader);
+    assert_eq!((selector("leader"), selector("")), (ReplicaSelector::Leader, ReplicaSelector::Leader));
+    check(
+        "replica.selector.class=com.example.Mine",
+        "Kastle runs no classes; it knows rack-aware and leader",
+    );
 }
 
 #[test]

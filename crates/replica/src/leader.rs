@@ -153,6 +153,17 @@ struct Progress {
     last_fetch: Option<(Millis, Offset)>,
 }
 
+/// A follower from which a consumer can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The follower.
+    pub node: NodeId,
+    /// The end of its log.
+    pub end: Offset,
+    /// The last moment at which it had all that the leader had.
+    pub caught_up_at: Option<Millis>,
+}
+
 /// A proposal on its way.
 #[derive(Clone, Debug)]
 struct Pending {
@@ -291,6 +302,17 @@ impl Leader {
     /// Whether the metadata names this node as a follower.
     pub fn is_follower(&self, node: NodeId) -> bool {
         self.followers.contains_key(&node)
+    }
+
+    /// The in-sync followers whose logs hold what comes at `at`, or will first, in node order (KIP-392).
+    pub fn holders(&self, at: Offset) -> impl Iterator<Item = Holder> + '_ {
+        self.followers.iter().filter(|(node, _)| self.isr.contains(node)).filter_map(
+            move |(&node, progress)| {
+                let starts = progress.log_start.is_none_or(|start| start <= at);
+                let end = progress.end.filter(|&end| end >= at && starts)?;
+                Some(Holder { node, end, caught_up_at: progress.caught_up_at })
+            },
+        )
     }
 
     /// A follower told where its log starts. Says whether that is news.

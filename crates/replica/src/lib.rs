@@ -22,5 +22,5 @@ mod leader;
 pub use assignment::{Assignment, Replica, Role, Transition};
 pub use follower::{Divergence, EpochEnd, Follower, Lookup};
 pub use leader::{
-    AckState, Effect, Input, IsrAnswer, IsrMember, IsrProposal, Leader, LeaderOptions, WriteRefused,
+    AckState, Effect, Holder, Input, IsrAnswer, IsrMember, IsrProposal, Leader, LeaderOptions, WriteRefused,
 };

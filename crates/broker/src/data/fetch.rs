@@ -6,6 +6,7 @@
 //! of two numbers, and nothing on the wire.
 
 mod encode;
+mod nearest;
 mod plan;
 mod sessions;
 
@@ -121,7 +122,12 @@ impl Plan {
             // A follower shall hear at once that its leader's log starts later now (DeleteRecords).
             let their_start = want.at.and_then(|at| at.log_start);
             let start_moved = their_start.is_some() && out.log_start > their_start;
-            looked.is_enough |= out.error != ErrorCode::None || out.diverging.is_some() || start_moved;
+            // And how much is committed, where consumers may read from it.
+            let commit_moved =
+                self.tells_commits && want.told.is_some_and(|it| it.high_watermark < out.high_watermark);
+            looked.is_enough |=
+                out.error != ErrorCode::None || out.diverging.is_some() || out.preferred.is_some();
+            looked.is_enough |= start_moved || commit_moved;
             let is_news = out.is_news(want.told);
             want.set_idle(at_end.filter(|_| !is_news));
             if is_news || !is_incremental {
@@ -164,7 +170,10 @@ impl Plan {
         let (read, version) = match self.reader {
             None => {
                 let mut state = partition.look();
-                (state.read_committed(now, &at), partition.version())
+                if let Some(out) = self.send_nearer(want, &at, &mut state) {
+                    return Seen { out, at_end: None };
+                }
+                (state.read_committed(now, &at, self.reads_followers()), partition.version())
             }
             Some(reader) => {
                 // Only a look that counts changes anything.
@@ -293,6 +302,6 @@ impl PartitionOut {
 
     /// Whether a session's reader that was told this last has to hear of it.
     fn is_news(&self, told: Option<Told>) -> bool {
-        self.records.is_some() || told.is_none() || self.told() != told
+        self.records.is_some() || self.preferred.is_some() || told.is_none() || self.told() != told
     }
 }

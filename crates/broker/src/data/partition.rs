@@ -267,13 +267,16 @@ impl State {
 
     /// Log and leader, if this node leads in the epoch that the request names.
     pub fn lead_in(&mut self, epoch: Option<LeaderEpoch>) -> Result<(&mut Log, &mut Leader), Refused> {
-        let known = self.replica.leader_epoch();
-        match (epoch, known) {
-            (Some(asked), Some(known)) if asked < known => return Err(Refused::FencedEpoch),
-            (Some(asked), Some(known)) if asked > known => return Err(Refused::UnknownEpoch),
-            _ => {}
-        }
+        self.check_epoch(epoch)?;
         self.lead()
+    }
+
+    fn check_epoch(&self, epoch: Option<LeaderEpoch>) -> Result<(), Refused> {
+        match (epoch, self.replica.leader_epoch()) {
+            (Some(asked), Some(known)) if asked < known => Err(Refused::FencedEpoch),
+            (Some(asked), Some(known)) if asked > known => Err(Refused::UnknownEpoch),
+            _ => Ok(()),
+        }
     }
 
     /// Whether this node leads in that epoch.
@@ -294,11 +297,23 @@ impl State {
         log.epoch_end(epoch).map(|(epoch, end)| EpochEnd { epoch, end })
     }
 
-    /// Reads for a consumer, up to the high watermark.
-    pub fn read_committed(&mut self, now: Millis, at: &ReadAt) -> Result<ReadOut, Refused> {
+    /// The log, and how much of it is committed, where this node may serve a consumer: as the leader, or as
+    /// a follower for one who knows that followers serve (KIP-392).
+    fn serve_in(&mut self, epoch: Option<LeaderEpoch>, follows: bool) -> Result<(&mut Log, Offset), Refused> {
+        self.check_epoch(epoch)?;
+        match self.replica.role() {
+            Role::Follower(follower) if follows => {
+                let high_watermark = follower.high_watermark();
+                Ok((self.log.as_mut().ok_or(Refused::Offline)?, high_watermark))
+            }
+            _ => self.lead().map(|(log, leader)| (log, leader.high_watermark())),
+        }
+    }
+
+    /// Reads for a consumer, up to the high watermark; from a follower's log too where it `follows`.
+    pub fn read_committed(&mut self, now: Millis, at: &ReadAt, follows: bool) -> Result<ReadOut, Refused> {
         self.used_at = Some(now);
-        let (log, leader) = self.lead_in(at.current_epoch)?;
-        let high_watermark = leader.high_watermark();
+        let (log, high_watermark) = self.serve_in(at.current_epoch, follows)?;
         let upper = if Mutant::ReadAboveWatermark.is_planted() { log.end() } else { high_watermark };
         read(log, at, high_watermark, upper)
     }

@@ -47,7 +47,7 @@ pub struct Cluster {
     nodes: BTreeMap<i32, Node>,
     dead: Vec<Node>,
     starts: u64,
-    /// Lines added to every node's configuration.
+    /// Lines added to every node's configuration; `{id}` is the node's.
     extra: &'static str,
 }
 
@@ -192,7 +192,7 @@ impl Cluster {
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              controller.quorum.voters={}\n{}",
             voters.join(","),
-            self.extra
+            self.extra.replace("{id}", &id.to_string())
         );
         let properties = Properties::parse("test.properties", text.as_bytes()).expect("well-formed");
         NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))

@@ -110,6 +110,26 @@ fn the_watermark_is_what_every_in_sync_replica_has() {
     );
 }
 
+/// Who could serve a reader at `at`, after `script`.
+fn check_holders(script: &str, at: i64, outcome: &[&str]) {
+    let mut script = Script::new("1,2,3", 1).run(script);
+    script.leader.note_log_start(NodeId::new(3), Offset::new(12));
+    let holders =
+        script.leader.holders(Offset::new(at)).map(|holder| format!("{} to {}", holder.node, holder.end));
+    assert_eq!(holders.collect::<Vec<_>>(), outcome, "at {at}");
+}
+
+#[test]
+fn a_follower_holds_what_lies_in_its_log_while_it_is_in_sync() {
+    let script = "append 20\n fetch 2 at 15\n fetch 3 at 20";
+    check_holders(script, 11, &["2 to 15"]);
+    check_holders(script, 15, &["2 to 15", "3 to 20"]);
+    check_holders(script, 16, &["3 to 20"]);
+    check_holders(script, 21, &[]);
+    check_holders("append 20", 10, &[]);
+    check_holders(&format!("{script}\n metadata 1,2 epoch 1"), 15, &["2 to 15"]);
+}
+
 #[test]
 fn a_lone_leader_commits_at_once_unless_the_topic_asks_for_more() {
     check("1", 1, "append 20", &["watermark 20"]);

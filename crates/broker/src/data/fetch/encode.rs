@@ -10,7 +10,7 @@
 //! Everything but the records goes into one buffer, which is cut where records stand.
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, Offset};
+use model::{ErrorCode, LeaderEpoch, NodeId, Offset};
 use replica::EpochEnd;
 use wire::messages::{StrBytes, WireUuid};
 
@@ -53,6 +53,8 @@ pub struct PartitionOut {
     pub diverging: Option<EpochEnd>,
     /// Whom to ask instead.
     pub leader: Option<CurrentLeader>,
+    /// The replica that a consumer shall read from instead of this one.
+    pub preferred: Option<NodeId>,
     /// The records; `None` when there are none.
     pub records: Option<Chunk>,
 }
@@ -61,7 +63,7 @@ impl PartitionOut {
     /// An answer without records.
     pub fn failed(index: i32, error: ErrorCode) -> Self {
         let (high_watermark, log_start, diverging, leader, records) = (None, None, None, None, None);
-        Self { index, error, high_watermark, log_start, diverging, leader, records }
+        Self { index, error, high_watermark, log_start, diverging, leader, preferred: None, records }
     }
 }
 
@@ -139,7 +141,7 @@ impl Body<'_> {
             (false, false) => self.i32(-1),
         }
         if self.head.version >= PREFERRED_REPLICA_FROM {
-            self.i32(-1);
+            self.i32(partition.preferred.map_or(-1, NodeId::get));
         }
         self.records(partition.records);
         if self.is_flexible() {

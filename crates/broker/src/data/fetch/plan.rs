@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use config::ReplicaSelector;
 use metadata::Image;
 use model::{BrokerEpoch, ErrorCode, LeaderEpoch, Mutant, NodeId, Offset, TopicId};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -18,6 +19,8 @@ use crate::server::ListenerSpec;
 pub(super) const TOPIC_IDS_FROM: i16 = 13;
 /// From this version on a follower tells its registration (KIP-903).
 const REPLICA_STATE_FROM: i16 = 15;
+/// From this version on a consumer says where it stands, and knows that followers serve (KIP-392).
+const FOLLOWERS_SERVE_FROM: i16 = 11;
 const READ_COMMITTED: i8 = 1;
 
 /// A request.
@@ -28,6 +31,10 @@ pub(super) struct Plan {
     /// The follower, if it is one.
     pub(super) reader: Option<Reader>,
     pub(super) read_committed: bool,
+    /// Where a consumer stands, if it said so and is to be sent to a replica near it.
+    pub(super) rack: Option<StrBytes>,
+    /// The follower shall hear at once what was committed: consumers may read from it.
+    pub(super) tells_commits: bool,
     pub(super) bytes_min: usize,
     pub(super) bytes_max: usize,
     pub(super) session: Membership,
@@ -143,6 +150,8 @@ impl Plan {
         };
         let keeps = session != Membership::None;
         let wants = wants(&plane, image, uses_ids, keeps, request.topics);
+        let selects = plane.options.config.replication.selector == ReplicaSelector::RackAware;
+        let sends_nearer = selects && reader.is_none() && version >= FOLLOWERS_SERVE_FROM;
         let contents = match contents {
             None if keeps => Contents::new(wants, now),
             None => Contents::unkept(wants, now),
@@ -163,6 +172,8 @@ impl Plan {
             listener: asker.listener.clone(),
             reader,
             read_committed: request.isolation_level == READ_COMMITTED,
+            rack: Some(request.rack_id).filter(|rack| sends_nearer && !rack.is_empty()),
+            tells_commits: selects && reader.is_some(),
             bytes_min: bytes(request.min_bytes),
             bytes_max: bytes(request.max_bytes).min(most),
             session,
@@ -171,6 +182,11 @@ impl Plan {
         };
         plan.counts_all = plan.reader.is_some() && plan.contents.is_time_to_count(now);
         Ok(plan)
+    }
+
+    /// Whether it is a consumer that reads from followers too.
+    pub(super) fn reads_followers(&self) -> bool {
+        self.reader.is_none() && self.version >= FOLLOWERS_SERVE_FROM
     }
 
     /// Whether only what changed is answered.

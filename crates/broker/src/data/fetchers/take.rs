@@ -120,7 +120,12 @@ fn one(plane: &Plane, leader: NodeId, asked: &Asked, data: &PartitionData) -> Ve
         }
     }
     plane.bury(&mut state);
+    let committed = state.replica.high_watermark();
     state.note_follower(Offset::from_wire(data.high_watermark));
+    if state.replica.high_watermark() > committed {
+        // Consumers read here too, and may wait for it.
+        asked.partition.waiters.wake();
+    }
     let end = state.log.as_ref().map_or(Offset::ZERO, log::Log::end);
     if diverging(data).is_some() && end == asked.offset {
         // Asked at once, the leader would say the same again, as fast as it can.

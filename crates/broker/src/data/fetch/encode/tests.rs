@@ -55,7 +55,7 @@ fn topics() -> Vec<TopicOut> {
     let first = vec![
         whole(0, Some(Chunk::Bytes(Bytes::from_static(b"abc")))),
         whole(1, Some(file)),
-        PartitionOut { diverging, ..whole(2, None) },
+        PartitionOut { diverging, preferred: Some(NodeId::new(9)), ..whole(2, None) },
     ];
     let second = vec![PartitionOut { leader, ..PartitionOut::failed(7, ErrorCode::NotLeaderOrFollower) }];
     let topic = |name: &'static str, id, partitions| TopicOut {
@@ -108,6 +108,8 @@ fn every_version_is_read_as_it_was_meant() {
         assert_eq!(inline.aborted_transactions.is_some(), version % 2 == 0);
         assert_eq!(file.records.as_deref(), Some([7; 300].as_slice()));
         assert_eq!(diverged.records.as_deref(), Some(b"".as_slice()));
+        let preferred = diverged.preferred_read_replica.0;
+        assert_eq!((preferred, inline.preferred_read_replica.0), (if version >= 11 { 9 } else { -1 }, -1));
         let refused = &two.partitions[0];
         assert_eq!((refused.error_code, refused.high_watermark), (6, -1));
         if version >= 12 {
