@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use log::AppendError;
+use metadata::Image;
 use model::{ErrorCode, NodeId, Offset, Timestamp};
 use wire::batch::{RecordError, ValidationError};
 use wire::messages::produce_response::{
@@ -12,6 +13,7 @@ use wire::messages::produce_response::{
 use wire::messages::{BrokerId, ProduceResponse, StrBytes, TopicName, WireUuid, text};
 
 use crate::data::hints;
+use crate::data::partition::Key;
 use crate::data::plane::{CurrentLeader, Plane};
 use crate::data::produce::{Refusal, Written, look};
 use crate::server::{ListenerSpec, Reply};
@@ -36,6 +38,8 @@ pub(super) struct PartitionReply {
     /// What must happen before it is true.
     pub(super) waits_for: Option<Written>,
     response: PartitionProduceResponse,
+    /// Where it was appended: it may turn out later that somebody else leads by now.
+    key: Option<Key>,
     leader: Option<CurrentLeader>,
 }
 
@@ -58,6 +62,7 @@ impl PartitionReply {
         let response = PartitionProduceResponse::default().with_index(index);
         match outcome {
             Ok(done) => Self {
+                key: Some(done.written.partition.key),
                 waits_for: Some(done.written),
                 response: response
                     .with_base_offset(done.base.get())
@@ -73,7 +78,7 @@ impl PartitionReply {
                 let response = refused(response, refusal.code())
                     .with_error_message(message.clone())
                     .with_record_errors(record_errors(&refusal, message));
-                Self { waits_for: None, response, leader: None }
+                Self { key: None, waits_for: None, response, leader: None }
             }
         }
     }
@@ -89,6 +94,14 @@ impl PartitionReply {
     /// What was appended did not become true.
     pub(super) fn fail(&mut self, code: ErrorCode) {
         self.response = refused(std::mem::take(&mut self.response), code);
+    }
+
+    /// Says who leads now, if that came out while the batch was waited for.
+    fn name_leader(&mut self, image: &Image) {
+        if self.leader.is_none() && self.code() == ErrorCode::NotLeaderOrFollower {
+            self.leader =
+                self.key.and_then(|(topic, index)| Plane::current_leader(image, topic, index.get()));
+        }
     }
 
     fn finish(self, version: i16) -> PartitionProduceResponse {
@@ -160,13 +173,14 @@ impl Replies {
     }
 
     /// The response.
-    pub(super) fn finish(self, plane: &Plane) -> Reply {
+    pub(super) fn finish(mut self, plane: &Plane) -> Reply {
         let version = self.version;
+        let picture = plane.options.published.get();
+        self.partitions_mut().for_each(|reply| reply.name_leader(&picture.image));
         let leaders: BTreeSet<NodeId> = match version {
             LEADERS_FROM.. => self.partitions().filter_map(|reply| reply.leader).map(|it| it.node).collect(),
             _ => BTreeSet::new(),
         };
-        let picture = plane.options.published.get();
         let endpoints = hints::endpoints(&picture.image, &self.listener.name, &leaders).map(|endpoint| {
             NodeEndpoint::default()
                 .with_node_id(BrokerId(endpoint.node.get()))
