@@ -5,7 +5,7 @@
 //! bytes stand still and its connects hang, as when a cable is pulled) and healed.
 //! No sockets, no real time: a paused tokio clock stays in charge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -41,6 +41,8 @@ struct World {
 #[derive(Default)]
 struct State {
     hosts: BTreeMap<String, Host>,
+    /// Pairs of hosts between which nothing moves.
+    severed: BTreeSet<(String, String)>,
     links: Vec<(String, String, Weak<Link>)>,
 }
 
@@ -96,6 +98,21 @@ impl PipeNetwork {
         self.world.lock().set_cut(name, true);
     }
 
+    /// Nothing moves between these two; everybody else still hears both.
+    pub fn sever(&self, one: &str, other: &str) {
+        let mut state = self.world.lock();
+        state.severed.insert((one.to_owned(), other.to_owned()));
+        state.tell_links();
+    }
+
+    /// They hear each other again.
+    pub fn rejoin(&self, one: &str, other: &str) {
+        let mut state = self.world.lock();
+        state.severed.remove(&(one.to_owned(), other.to_owned()));
+        state.tell_links();
+        self.world.healed.notify_waiters();
+    }
+
     /// The cable is in again; what stood still moves on.
     pub fn heal(&self, name: &str) {
         self.world.lock().set_cut(name, false);
@@ -112,11 +129,7 @@ impl World {
     async fn reachable(&self, from: &str, to: &str) {
         loop {
             let healed = self.healed.notified();
-            let cut = {
-                let state = self.lock();
-                [from, to].iter().any(|name| state.hosts.get(*name).is_some_and(|host| host.cut))
-            };
-            if !cut {
+            if !self.lock().is_cut(from, to) {
                 return;
             }
             healed.await;
@@ -147,13 +160,22 @@ impl State {
         if let Some(host) = self.hosts.get_mut(name) {
             host.cut = cut;
         }
-        let cuts: BTreeMap<String, bool> =
-            self.hosts.iter().map(|(name, host)| (name.clone(), host.cut)).collect();
+        self.tell_links();
+    }
+
+    fn tell_links(&self) {
         for (one, other, link) in &self.links {
             if let Some(link) = link.upgrade() {
-                link.change(|fate| fate.cut = cuts[one] || cuts[other]);
+                let cut = self.is_cut(one, other);
+                link.change(|fate| fate.cut = cut);
             }
         }
+    }
+
+    fn is_cut(&self, one: &str, other: &str) -> bool {
+        let is_off = |name: &str| self.hosts.get(name).is_some_and(|host| host.cut);
+        let is_severed = |from: &str, to: &str| self.severed.contains(&(from.to_owned(), to.to_owned()));
+        is_off(one) || is_off(other) || is_severed(one, other) || is_severed(other, one)
     }
 
     /// The host that `name` means to `asker`: a name, an address, or itself.
