@@ -28,7 +28,7 @@ impl Shape {
         Self { nodes, extra: Vec::new() }
     }
 
-    /// Adds a line to each `server.properties`.
+    /// Adds a line to each `server.properties`; `{id}` in it is the node's.
     pub fn with(mut self, line: &str) -> Self {
         self.extra.push(line.to_owned());
         self
@@ -128,7 +128,7 @@ impl Cluster {
             format!("default.replication.factor={replicas}"),
             format!("min.insync.replicas={}", (replicas + 1) / 2),
         ];
-        lines.extend(self.shape.extra.iter().cloned());
+        lines.extend(self.shape.extra.iter().map(|line| line.replace("{id}", &node.id.to_string())));
         lines.join("\n") + "\n"
     }
 }
