@@ -97,6 +97,8 @@ impl Log {
         now: Timestamp,
     ) -> Result<Option<Appended>, AppendError> {
         self.check_sound()?;
+        let start = self.start;
+        self.begin_within(bytes)?;
         let (headers, len) = self.check_continues(bytes)?;
         let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return Ok(None) };
         // Compaction at the leader may leave gaps, so the first may begin behind our end.
@@ -107,8 +109,20 @@ impl Log {
             is_duplicate: false,
         };
         self.write(&bytes[..len], &headers, now)?;
+        self.advance_start(start)?;
         self.check();
         Ok(Some(appended))
+    }
+
+    /// The leader's log may begin within a batch (DeleteRecords): an empty log takes that batch whole, and
+    /// begins within it too.
+    fn begin_within(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let Some(Ok(first)) = Batches::new(bytes).next() else { return Ok(()) };
+        let holds = first.header.base_offset < self.end && self.end < first.header.next_offset();
+        if self.start == self.end && holds && first.check_crc().is_ok() {
+            self.restart_at(first.header.base_offset)?;
+        }
+        Ok(())
     }
 
     /// The headers of the whole batches in `bytes`, each with a right CRC and behind the one before.
