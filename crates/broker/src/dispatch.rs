@@ -142,6 +142,7 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
         K::ListOffsets(request) => data.list_offsets(&asker, request).await,
         K::DeleteRecords(request) => data.delete_records(request).await,
         K::DescribeLogDirs(request) => data.describe_log_dirs(request).await,
+        K::AlterReplicaLogDirs(request) => data.alter_replica_log_dirs(request).await,
         K::OffsetForLeaderEpoch(request) => data.offset_for_leader_epoch(&asker, request).await,
         K::InitProducerId(request) => data.init_producer_id(&asker, request).await,
         K::ApiVersions(_) => Answer::message(handlers::api_versions::handle(context, &asker)),

@@ -97,6 +97,7 @@ served! {
     OffsetForLeaderEpoch 2..=4, Some(4), Broker;
     DescribeConfigs 1..=4, Some(4), Both;
     AlterConfigs 0..=2, Some(2), Both;
+    AlterReplicaLogDirs 1..=2, Some(2), Broker;
     DescribeLogDirs 1..=4, Some(2), Broker;
     CreatePartitions 0..=3, Some(2), Both;
     ElectLeaders 0..=2, Some(2), Both;

@@ -60,6 +60,7 @@ kinds! {
     DescribeConfigs(DescribeConfigsRequest)
     AlterConfigs(AlterConfigsRequest)
     SaslAuthenticate(SaslAuthenticateRequest)
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest)
     DescribeLogDirs(DescribeLogDirsRequest)
     CreatePartitions(CreatePartitionsRequest)
     ElectLeaders(ElectLeadersRequest)

@@ -33,6 +33,8 @@ pub struct Applier {
     settings: SettingsSource,
     /// Logs that were there at the start and belong to nobody yet.
     found: BTreeMap<TopicPartition, Found>,
+    /// Those of them that were on their way to another directory.
+    moving: BTreeMap<TopicPartition, usize>,
     /// How many partitions each log directory holds.
     dir_counts: Vec<usize>,
 }
@@ -55,13 +57,18 @@ impl Applier {
         for log in found.values() {
             dir_counts[log.dir] += 1;
         }
-        Self { plane, settings, found, dir_counts }
+        let moving = found.iter().filter_map(|(name, log)| Some((name.clone(), log.moving_to?))).collect();
+        Self { plane, settings, found, moving, dir_counts }
     }
 
     /// Takes one step.
     pub async fn apply(&mut self, step: &Step) {
         let image = &step.picture.image;
         let changes = &step.changes;
+        for (from, to) in self.plane.moves.take_moved() {
+            self.dir_counts[from] -= 1;
+            self.dir_counts[to] += 1;
+        }
         let mut fetching = Fetching::default();
         let mut leaving = self.of_deleted_topics(changes);
         self.take_configs(image, changes);
@@ -73,6 +80,7 @@ impl Applier {
         self.discard(leaving).await;
         let born = self.give_birth(births).await;
         self.plane.insert(born.iter().cloned());
+        self.go_on_moving(&born);
         staying.extend(born);
         self.assign(image, &staying, &mut fetching);
         self.plane.fetchers.change(&self.plane, fetching, &changes.brokers);
@@ -108,6 +116,7 @@ impl Applier {
         {
             self.settings.forget();
             self.plane.fetchers.resize(&self.plane, self.settings.fetchers(image));
+            self.settings.set_rates(image, self.plane.options.clock.now(), &self.plane.throttles);
             let mut all: Vec<_> =
                 self.plane.partitions().iter().map(|it| (it.key.0, it.name.topic.clone())).collect();
             all.dedup();
@@ -175,6 +184,18 @@ impl Applier {
             .collect();
         let plane = self.plane.clone();
         self.split(jobs, move |(birth, found)| bring_up(&plane, birth, found)).await
+    }
+
+    /// A move that the last stop broke off begins again.
+    fn go_on_moving(&mut self, born: &[Arc<Partition>]) {
+        if self.moving.is_empty() {
+            return;
+        }
+        for partition in born {
+            if let Some(to) = self.moving.remove(&partition.name) {
+                self.plane.moves.ask(partition.key, partition.name.clone(), to);
+            }
+        }
     }
 
     /// Does disk work on every item, on several threads when there are many. Keeps the order.

@@ -7,6 +7,7 @@
 
 mod encode;
 mod nearest;
+mod pace;
 mod plan;
 mod sessions;
 
@@ -111,12 +112,15 @@ impl Plan {
         let mut looked = Looked { partitions: Vec::with_capacity(room), is_enough: false };
         let mut bytes = 0;
         let begin = self.contents.first;
+        let mut pace = self.pace(self.plane.options.clock.now());
         for at in (begin..count).chain(0..begin.min(count)) {
             if skips && self.contents.wants[at].is_idle() {
                 continue;
             }
-            let left = self.bytes_max.saturating_sub(bytes);
-            let Seen { out, at_end } = self.look_at(at, left, bytes == 0, first);
+            let is_held = self.holds_back(&pace, &self.contents.wants[at]);
+            let left = if is_held { 0 } else { self.bytes_max.saturating_sub(bytes) };
+            let Seen { out, at_end } = self.look_at(at, left, bytes == 0 && !is_held, first);
+            self.take_pace(&mut pace, &self.contents.wants[at], &out);
             let want = &mut self.contents.wants[at];
             bytes += out.records.as_ref().map_or(0, Chunk::len);
             // A follower shall hear at once that its leader's log starts later now (DeleteRecords).
@@ -243,6 +247,7 @@ impl Plan {
         let mut topics: Vec<TopicOut> = Vec::new();
         let mut last: Option<Arc<TopicWanted>> = None;
         for (at, out) in looked.partitions {
+            self.spend(&self.contents.wants[at], &out);
             let want = &mut self.contents.wants[at];
             want.told = out.told();
             if out.records.is_some() {

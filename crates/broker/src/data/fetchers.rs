@@ -9,6 +9,7 @@
 //! change while the node runs: the partitions are dealt anew then.
 
 mod ask;
+mod pace;
 mod run;
 mod share;
 mod take;

@@ -15,10 +15,17 @@ use wire::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, text, topi
 
 use crate::data::plane::Plane;
 
-/// Bytes of each partition in one directory.
-type Sizes = BTreeMap<TopicPartition, u64>;
+/// What one directory holds of each partition.
+type Held = BTreeMap<TopicPartition, Size>;
 /// The partitions that are asked for, by topic.
 type Wanted = BTreeMap<String, BTreeSet<i32>>;
+
+/// How large a log is, and whether it is there yet.
+struct Size {
+    bytes: u64,
+    /// It is a copy on its way here, so many records behind.
+    lag: Option<i64>,
+}
 
 /// Answers a request.
 pub async fn handle(plane: Arc<Plane>, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
@@ -29,29 +36,37 @@ pub async fn handle(plane: Arc<Plane>, request: DescribeLogDirsRequest) -> Descr
     let blocking = plane.options.blocking.clone();
     // The room is asked of the disk.
     let work = move || {
-        let sizes = sizes(&plane, wanted.as_ref());
+        let held = held(&plane, wanted.as_ref());
         let dirs = plane.options.log_dirs.iter().enumerate();
-        dirs.zip(sizes).map(|((at, (dir, _)), sizes)| describe(&plane, at, dir, sizes)).collect()
+        dirs.zip(held).map(|((at, (dir, _)), held)| describe(&plane, at, dir, held)).collect()
     };
     DescribeLogDirsResponse::default().with_results(blocking.run(work).await)
 }
 
-fn sizes(plane: &Plane, wanted: Option<&Wanted>) -> Vec<Sizes> {
-    let mut sizes = vec![Sizes::new(); plane.options.log_dirs.len()];
-    plane.for_each(|partition| {
-        let name = &partition.name;
-        let is_wanted = wanted.is_none_or(|wanted| {
+fn held(plane: &Plane, wanted: Option<&Wanted>) -> Vec<Held> {
+    let mut held: Vec<Held> = plane.options.log_dirs.iter().map(|_| Held::new()).collect();
+    let is_wanted = |name: &TopicPartition| {
+        wanted.is_none_or(|wanted| {
             wanted.get(name.topic.as_str()).is_some_and(|it| it.contains(&name.partition.get()))
-        });
+        })
+    };
+    plane.for_each(|partition| {
         let state = partition.look();
-        if let Some(log) = state.log.as_ref().filter(|_| is_wanted) {
-            sizes[state.dir].insert(name.clone(), log.size_bytes());
+        if let Some(log) = state.log.as_ref().filter(|_| is_wanted(&partition.name)) {
+            held[state.dir].insert(partition.name.clone(), Size { bytes: log.size_bytes(), lag: None });
         }
     });
-    sizes
+    for (key, copy) in plane.moves.all() {
+        let Some(partition) = plane.partition(key).filter(|_| is_wanted(&copy.name)) else { continue };
+        let state = partition.look();
+        let Some(log) = state.log.as_ref().filter(|_| state.dir != copy.to) else { continue };
+        let lag = Some(log.end().since(copy.end).max(0));
+        held[copy.to].insert(copy.name, Size { bytes: copy.bytes, lag });
+    }
+    held
 }
 
-fn describe(plane: &Plane, at: usize, dir: &Path, sizes: Sizes) -> DescribeLogDirsResult {
+fn describe(plane: &Plane, at: usize, dir: &Path, held: Held) -> DescribeLogDirsResult {
     let result = DescribeLogDirsResult::default().with_log_dir(text(&dir.to_string_lossy()));
     let disk = plane.options.disk.as_ref();
     let room = match (disk.total_bytes(dir), disk.free_bytes(dir)) {
@@ -65,16 +80,17 @@ fn describe(plane: &Plane, at: usize, dir: &Path, sizes: Sizes) -> DescribeLogDi
             .with_usable_bytes(-1);
     };
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    result.with_total_bytes(bytes(total)).with_usable_bytes(bytes(free)).with_topics(topics(sizes))
+    result.with_total_bytes(bytes(total)).with_usable_bytes(bytes(free)).with_topics(topics(held))
 }
 
-fn topics(sizes: Sizes) -> Vec<DescribeLogDirsTopic> {
+fn topics(held: Held) -> Vec<DescribeLogDirsTopic> {
     let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
-    for (name, size) in sizes {
-        // A log that is in use lags behind nothing; one on its way to another directory would.
+    for (name, size) in held {
         let data = DescribeLogDirsPartition::default()
             .with_partition_index(name.partition.get())
-            .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX));
+            .with_partition_size(i64::try_from(size.bytes).unwrap_or(i64::MAX))
+            .with_offset_lag(size.lag.unwrap_or(0))
+            .with_is_future_key(size.lag.is_some());
         match topics.last_mut().filter(|last| last.name.as_str() == name.topic.as_str()) {
             Some(last) => last.partitions.push(data),
             None => topics.push(

@@ -20,12 +20,14 @@ mod isr;
 mod leader_epoch;
 mod list_offsets;
 mod log_dirs;
+mod moves;
 mod open;
 mod partition;
 mod plane;
 mod produce;
 mod producer_ids;
 mod settings;
+mod throttle;
 mod upkeep;
 mod waiters;
 
@@ -39,8 +41,8 @@ use model::{ClusterId, DirectoryId, NodeId};
 use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
-    DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, ResponseKind,
+    AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, ResponseKind,
 };
 
 use crate::controller_link::ControllerLink;
@@ -141,6 +143,7 @@ impl Data {
         plane.tasks.spawn(upkeep::run(plane.clone()));
         plane.tasks.spawn(dir_reports::run(plane.clone()));
         plane.tasks.spawn(failed_dirs::run(plane.clone()));
+        plane.tasks.spawn(moves::run(plane.clone()));
         plane.tasks.spawn(set_strays_aside(Arc::downgrade(&data), plane.clone()));
         Ok(data)
     }
@@ -180,6 +183,11 @@ impl Data {
     /// DescribeLogDirs.
     pub async fn describe_log_dirs(&self, request: DescribeLogDirsRequest) -> Answer {
         later(log_dirs::handle(self.plane.clone(), request))
+    }
+
+    /// AlterReplicaLogDirs.
+    pub async fn alter_replica_log_dirs(&self, request: AlterReplicaLogDirsRequest) -> Answer {
+        later(moves::handle(self.plane.clone(), request))
     }
 
     /// OffsetForLeaderEpoch.

@@ -16,6 +16,7 @@ use model::{METADATA_TOPIC, Offset, PartitionIndex, TopicName, TopicPartition};
 
 use crate::data::DataError;
 use crate::data::attic::{DELETE_SUFFIX, STRAY_SUFFIX};
+use crate::data::moves;
 
 /// A log that was there.
 pub struct Found {
@@ -27,6 +28,8 @@ pub struct Found {
     pub log: Result<Log, LogError>,
     /// The high watermark as last written down, within the log.
     pub high_watermark: Offset,
+    /// To which of the log directories it was on its way.
+    pub moving_to: Option<usize>,
     /// Records may be gone that were whole once, and may have been acknowledged.
     pub is_damaged: bool,
 }
@@ -59,9 +62,13 @@ struct Job {
 
 /// Opens every log in the log directories. Removes what was deleted before the stop.
 pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, DataError> {
-    let (mut jobs, mut seen) = (Vec::new(), BTreeMap::new());
+    let (mut jobs, mut seen, mut moving) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for (index, dir) in plan.dirs.iter().enumerate() {
-        collect(plan, index, dir, &mut seen, &mut jobs)?;
+        collect(plan, index, dir, &mut seen, &mut moving, &mut jobs)?;
+    }
+    for job in jobs.iter().filter(|_| plan.dirs.len() > 1) {
+        let unmarked = moves::unmark(plan.disk.as_ref(), &job.path);
+        unmarked.map_err(|error| DataError::LogDir { dir: job.path.clone(), reason: error.to_string() })?;
     }
     let next = AtomicUsize::new(0);
     let found = Mutex::new(BTreeMap::new());
@@ -80,7 +87,12 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
             }
         });
     }
-    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (partition, to) in moving {
+        if let Some(found) = found.get_mut(&partition).filter(|found| found.dir != to) {
+            found.moving_to = Some(to);
+        }
+    }
     for (index, dir) in plan.dirs.iter().enumerate() {
         lower_checkpoints(plan, index, dir, &found)?;
     }
@@ -124,6 +136,7 @@ fn collect(
     index: usize,
     dir: &Path,
     seen: &mut BTreeMap<TopicPartition, PathBuf>,
+    moving: &mut BTreeMap<TopicPartition, usize>,
     jobs: &mut Vec<Job>,
 ) -> Result<(), DataError> {
     let disk = plan.disk.as_ref();
@@ -143,6 +156,11 @@ fn collect(
             disk.remove_dir_all(&path).map_err(|error| failed(error.to_string()))?;
             continue;
         }
+        if let Some(copied) = moves::copied(&entry.name) {
+            moving.extend(parse(copied).map(|partition| (partition, index)));
+            disk.remove_dir_all(&path).map_err(|error| failed(error.to_string()))?;
+            continue;
+        }
         let Some(partition) = parse(&entry.name) else {
             if !entry.name.ends_with(STRAY_SUFFIX) && !entry.name.starts_with(METADATA_TOPIC) {
                 tracing::warn!(path = %path.display(), "not a partition's directory; left alone");
@@ -150,8 +168,16 @@ fn collect(
             continue;
         };
         if let Some(other) = seen.insert(partition.clone(), path.clone()) {
-            let other = other.display();
-            return Err(failed(format!("{partition} is in {other} too; remove the one that is older")));
+            let Some(kept) = moves::tidy(disk, &other, &path).map_err(|error| failed(error.to_string()))?
+            else {
+                let other = other.display();
+                return Err(failed(format!("{partition} is in {other} too; remove the one that is older")));
+            };
+            if kept == other {
+                seen.insert(partition, other);
+                continue;
+            }
+            jobs.retain(|job| job.path != other);
         }
         let at = |offsets: &BTreeMap<TopicPartition, Offset>| {
             offsets.get(&partition).copied().unwrap_or(Offset::ZERO)
@@ -189,7 +215,7 @@ fn open(plan: &OpenPlan, job: &Job) -> Found {
     let (start, end) = log.as_ref().map_or((Offset::ZERO, Offset::ZERO), |log| (log.start(), log.end()));
     let synced = if plan.lost_power { job.opening.recovery_point } else { end };
     let high_watermark = job.high_watermark.min(synced).clamp(start, end);
-    Found { dir: job.dir, path: job.path.clone(), log, high_watermark, is_damaged }
+    Found { dir: job.dir, path: job.path.clone(), log, high_watermark, moving_to: None, is_damaged }
 }
 
 #[cfg(test)]

@@ -21,8 +21,10 @@ use crate::data::failed_dirs::FailedDirs;
 use crate::data::fetch::Sessions;
 use crate::data::fetchers::Fetchers;
 use crate::data::isr::IsrQueue;
+use crate::data::moves::Moves;
 use crate::data::partition::{Key, Outcome, Partition, State};
 use crate::data::producer_ids::ProducerIds;
+use crate::data::throttle::Throttles;
 use crate::publish::Picture;
 
 /// How long a request waits for the data plane to reach the metadata that its client has seen.
@@ -36,6 +38,8 @@ pub struct Plane {
     pub fetchers: Fetchers,
     /// What readers asked for before and need not ask for again.
     pub sessions: Sessions,
+    /// Bounds on replication's bytes.
+    pub throttles: Throttles,
     /// In-sync sets to be proposed.
     pub isr: IsrQueue,
     /// Producer ids to be given out.
@@ -46,6 +50,8 @@ pub struct Plane {
     pub checkpoints: Checkpoints,
     /// Log directories that failed.
     pub failed_dirs: FailedDirs,
+    /// Replicas that are wanted in other directories.
+    pub moves: Moves,
     /// How far the metadata was applied.
     pub applied: watch::Sender<Offset>,
     /// Ends every task.
@@ -73,9 +79,11 @@ impl Plane {
             sessions: Sessions::new(options.config.network.fetch_sessions_max as usize, options.seed),
             fetchers: Fetchers::new(options.config.replication.fetchers),
             options,
+            throttles: Throttles::new(),
             isr: IsrQueue::default(),
             producer_ids: ProducerIds::default(),
             checkpoints: Checkpoints::default(),
+            moves: Moves::default(),
             failed_dirs,
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),

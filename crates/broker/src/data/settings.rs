@@ -9,10 +9,12 @@ use std::time::Duration;
 use config::{Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig, Value};
 use log::{LeaderRules, LogOptions, Retention};
 use metadata::{ConfigResource, Image};
-use model::{NodeId, Timestamp};
+use model::{Millis, NodeId, Timestamp};
 use replica::LeaderOptions;
 use wire::batch::Rules;
 use wire::codec::Codec;
+
+use crate::data::throttle::{Throttled, Throttles};
 
 /// Records of one batch may decompress to as much. Kafka has no bound; without one a hundred
 /// kilobytes of zeroes ask for gigabytes.
@@ -27,6 +29,10 @@ pub struct TopicSettings {
     pub log: LogOptions,
     /// For the leaders.
     pub leader: LeaderOptions,
+    /// Replicas here that send within a bound.
+    pub throttled_leaders: Throttled,
+    /// Replicas here that fetch within a bound.
+    pub throttled_followers: Throttled,
 }
 
 impl TopicSettings {
@@ -43,7 +49,8 @@ impl TopicSettings {
             min_isr: usize::try_from(topic.min_insync_replicas).unwrap_or(usize::MAX),
             waits_for_sync: topic.flush_records <= 1,
         };
-        Self { topic, log, leader }
+        let (throttled_leaders, throttled_followers) = (Throttled::Nobody, Throttled::Nobody);
+        Self { topic, log, leader, throttled_leaders, throttled_followers }
     }
 
     /// What a batch must fulfil that is written at `now`.
@@ -153,6 +160,14 @@ impl SettingsSource {
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(self.config.replication.fetchers)
     }
 
+    /// Sets the bounds on replication's bytes as they are now.
+    pub fn set_rates(&self, image: &Image, now: Millis, throttles: &Throttles) {
+        let rate = |key| self.number(image, key);
+        throttles.leader.set_rate(now, rate("leader.replication.throttled.rate"));
+        throttles.follower.set_rate(now, rate("follower.replication.throttled.rate"));
+        throttles.moves.set_rate(now, rate("replica.alter.log.dirs.io.max.bytes.per.second"));
+    }
+
     /// A number among this broker's own settings, as it is now.
     fn number(&self, image: &Image, key: &'static str) -> Option<i64> {
         match self.with_layers(image, |layers| layers.value(key)) {
@@ -163,7 +178,12 @@ impl SettingsSource {
 
     fn resolve(&self, image: &Image, overrides: &Overrides) -> TopicSettings {
         let topic = self.with_layers(image, |layers| TopicConfig::resolve(overrides, layers));
-        TopicSettings::new(topic, &self.config)
+        let throttled = |key| Throttled::read(overrides, key, self.node);
+        TopicSettings {
+            throttled_leaders: throttled("leader.replication.throttled.replicas"),
+            throttled_followers: throttled("follower.replication.throttled.replicas"),
+            ..TopicSettings::new(topic, &self.config)
+        }
     }
 
     fn with_layers<T>(&self, image: &Image, work: impl FnOnce(&Layers<'_>) -> T) -> T {

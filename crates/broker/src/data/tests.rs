@@ -28,11 +28,11 @@ use crate::publish::{Replay, Steps};
 use crate::running::Running;
 
 const ME: NodeId = NodeId::new(1);
-const TOPIC: TopicId = Uuid::from_u128(77);
+pub(super) const TOPIC: TopicId = Uuid::from_u128(77);
 
 /// A data plane and the metadata log that feeds it.
-struct Fed {
-    data: Arc<Data>,
+pub(super) struct Fed {
+    pub(super) data: Arc<Data>,
     replay: Replay,
     steps: Steps,
     /// Log directories that failed.
@@ -49,7 +49,7 @@ fn config() -> NodeConfig {
     NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn disk() -> MemDisk {
+pub(super) fn disk() -> MemDisk {
     let disk = MemDisk::new();
     for dir in ["/a", "/b"] {
         disk.create_dir_all(Path::new(dir)).expect("an empty disk takes directories");
@@ -58,7 +58,7 @@ fn disk() -> MemDisk {
 }
 
 impl Fed {
-    async fn open(disk: &MemDisk, was_clean: bool) -> Self {
+    pub(super) async fn open(disk: &MemDisk, was_clean: bool) -> Self {
         let network = Arc::new(PipeNetwork::new().host("n1"));
         let (replay, readers) = Replay::new(true);
         let (office, seat) = watch::channel(Office::default());
@@ -110,7 +110,7 @@ impl Fed {
     }
 
     /// One batch of the log, applied.
-    async fn feed(&mut self, records: Vec<MetadataRecord>) {
+    pub(super) async fn feed(&mut self, records: Vec<MetadataRecord>) {
         let base_offset = self.end;
         self.end = base_offset.plus(i64::try_from(records.len()).expect("few"));
         let last_offset = Offset::new(self.end.get() - 1);
@@ -121,7 +121,7 @@ impl Fed {
     }
 
     /// `t-0 leads 3`, a line a partition.
-    fn parts(&self) -> Vec<String> {
+    pub(super) fn parts(&self) -> Vec<String> {
         self.data.plane.partitions().iter().map(|partition| describe(partition)).collect()
     }
 }
@@ -137,11 +137,11 @@ fn describe(partition: &Partition) -> String {
     format!("{} {part}{log}", partition.name)
 }
 
-fn topic(id: TopicId, name: &str) -> MetadataRecord {
+pub(super) fn topic(id: TopicId, name: &str) -> MetadataRecord {
     TopicRecord { name: name.to_owned(), topic_id: id }.into()
 }
 
-fn partition(topic: TopicId, index: i32, replicas: &[i32], leader: i32) -> MetadataRecord {
+pub(super) fn partition(topic: TopicId, index: i32, replicas: &[i32], leader: i32) -> MetadataRecord {
     PartitionRecord {
         partition_id: index,
         topic_id: topic,
@@ -160,7 +160,7 @@ fn lead(topic: TopicId, index: i32, leader: i32) -> MetadataRecord {
         .into()
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
     // On a paused clock a wait in vain would not end, but spin through the years.
@@ -168,7 +168,7 @@ fn run(test: impl Future<Output = ()>) {
     in_time.expect("the test waits for something that does not come");
 }
 
-fn names(disk: &MemDisk, dir: &str) -> Vec<String> {
+pub(super) fn names(disk: &MemDisk, dir: &str) -> Vec<String> {
     let entries = disk.list(Path::new(dir)).expect("it is there");
     entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect()
 }

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use wire::batch::{BatchBuilder, Batches, NewRecord, Producer};
+use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
+use wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{
-    BrokerId, Bytes, CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, ProduceRequest, ResponseKind, WireUuid, text, topic,
+    AlterPartitionReassignmentsRequest, BrokerId, Bytes, CreateTopicsRequest, DeleteRecordsRequest,
+    FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    ResponseKind, WireUuid, text, topic,
 };
 
 use super::Client;
@@ -144,6 +147,35 @@ pub async fn offset_at(client: &Client, name: &str, timestamp: i64) -> i64 {
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![data]);
     let ResponseKind::ListOffsets(response) = client.ask(9, request).await else { panic!("no offsets") };
     response.topics[0].partitions[0].offset
+}
+
+/// Sets a key of a broker (kind 4, no name for all of them) or a topic (kind 2).
+pub async fn configure(client: &Client, kind: i8, resource: &str, key: &str, value: &str) {
+    let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(resource))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    match client.ask(1, request).await {
+        ResponseKind::IncrementalAlterConfigs(response) => {
+            assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Gives partition 0 other replicas; it is not waited for.
+pub async fn reassign(client: &Client, name: &str, brokers: &[i32]) {
+    let brokers = brokers.iter().copied().map(BrokerId).collect();
+    let to = ReassignablePartition::default().with_partition_index(0).with_replicas(Some(brokers));
+    let to = ReassignableTopic::default().with_name(topic(name)).with_partitions(vec![to]);
+    let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![to]).with_timeout_ms(10_000);
+    let ResponseKind::AlterPartitionReassignments(response) = client.ask(0, request).await else {
+        panic!("no answer")
+    };
+    let code = response.responses[0].partitions[0].error_code;
+    assert_eq!((response.error_code, code), (0, 0), "{response:?}");
 }
 
 /// Replicas 2, 3 and 4; broker 1 has none.

@@ -109,13 +109,14 @@ impl Session {
     }
 
     /// Looks at every partition of `lane`, from `first` on and round when all are told, so that none is
-    /// always last.
+    /// always last. Those that rest are left out.
     pub(super) fn gather(
         &mut self,
         lane: &Lane,
         first: Option<Key>,
         now: Millis,
         partition_bytes_max: i32,
+        rests_until: impl Fn(&Followed) -> Option<Millis>,
     ) -> Round {
         if self.epoch == 0 {
             self.known.clear();
@@ -127,7 +128,7 @@ impl Session {
             None => (None, followed.range(..)),
         };
         for (&key, followed) in after.chain(before.into_iter().flatten()) {
-            if let Some(not_before) = followed.not_before.filter(|&not_before| not_before > now) {
+            if let Some(not_before) = rests_until(followed).filter(|&not_before| not_before > now) {
                 round.next = Some(round.next.map_or(not_before, |next| next.min(not_before)));
                 continue;
             }
@@ -138,7 +139,7 @@ impl Session {
         if self.known.len() > round.partitions {
             let is_wanted = |key: &Key| {
                 let followed = followed.get(key)?;
-                let is_delayed = followed.not_before.is_some_and(|not_before| not_before > now);
+                let is_delayed = rests_until(followed).is_some_and(|not_before| not_before > now);
                 (!is_delayed && followed.partition.look().log.is_some()).then_some(())
             };
             self.forget(&mut round, |key| is_wanted(key).is_some());

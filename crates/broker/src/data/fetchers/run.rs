@@ -10,9 +10,9 @@ use net::{ConnectOptions, Connection};
 use wire::messages::{FetchResponse, ListOffsetsResponse, ResponseKind};
 
 use crate::data::durability;
-use crate::data::fetchers::Lane;
 use crate::data::fetchers::ask::{Asked, Limits, Round, Session, list_offsets};
 use crate::data::fetchers::take::{self, Taken};
+use crate::data::fetchers::{Followed, Lane, pace};
 use crate::data::partition::Key;
 use crate::data::plane::Plane;
 use crate::data::upkeep;
@@ -71,7 +71,10 @@ impl Follow {
             let now = self.plane.options.clock.now();
             let config = &self.plane.options.config.replication;
             let partition_bytes_max = i32::try_from(config.fetch_bytes_max).unwrap_or(i32::MAX);
-            let round = self.session.gather(&self.lane, self.first, now, partition_bytes_max);
+            let plane = &self.plane;
+            let pause = plane.throttles.follower.pauses_until(now);
+            let rests_until = |followed: &Followed| pace::rests_until(plane, pause, followed);
+            let round = self.session.gather(&self.lane, self.first, now, partition_bytes_max, rests_until);
             if round.partitions == 0 {
                 self.session.restart();
                 self.idle(now, round.next).await;
@@ -199,6 +202,7 @@ impl Follow {
 
     async fn take(&mut self, response: FetchResponse) {
         let asked = self.session.asked(&response);
+        pace::spend(&self.plane, take::brought(&response, &asked));
         let bytes = take::bytes(&response);
         self.first = take::last_with_records(&response).or(self.first);
         let cuts = take::cuts(&response);

@@ -35,6 +35,20 @@ pub(super) fn bytes(response: &FetchResponse) -> usize {
     partitions.filter_map(|partition| partition.records.as_ref()).map(|records| records.len()).sum()
 }
 
+/// The same by partition.
+pub(super) fn brought<'a>(
+    response: &'a FetchResponse,
+    asked: &'a BTreeMap<Key, Asked>,
+) -> impl Iterator<Item = (&'a Asked, usize)> {
+    response.responses.iter().flat_map(move |topic| {
+        let id = from_wire_uuid(topic.topic_id);
+        topic.partitions.iter().filter_map(move |it| {
+            let asked = asked.get(&(id, PartitionIndex::new(it.partition_index)))?;
+            Some((asked, it.records.as_ref().map_or(0, |records| records.len())))
+        })
+    })
+}
+
 /// Whether a log is to be cut, which waits for the disk.
 pub(super) fn cuts(response: &FetchResponse) -> bool {
     let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
