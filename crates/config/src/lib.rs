@@ -9,6 +9,7 @@
 //! key does, and nothing reads a file, an environment or a clock.
 
 pub mod alter;
+mod cleaner;
 pub mod describe;
 mod key;
 mod layers;
@@ -22,6 +23,7 @@ mod selector;
 mod table;
 mod topic;
 
+pub use cleaner::CleanerConfig;
 pub use key::{Default, Importance, InvalidValue, Key, Kind, Scope, Update, Valid, Value};
 pub use layers::{Layers, Overrides, Source};
 pub use listener::{Listener, Protocol};

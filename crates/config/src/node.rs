@@ -209,6 +209,7 @@ impl NodeConfig {
         let network = read_network(reader_mut);
         let replication = read_replication(reader_mut);
         check_retention(reader_mut);
+        crate::cleaner::check(reader_mut);
         refuse_missing_features(reader_mut);
         let config = Self {
             node_id,

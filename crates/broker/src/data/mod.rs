@@ -8,6 +8,7 @@
 mod apply;
 mod attic;
 mod checkpoints;
+mod cleaner;
 mod delete_records;
 mod dir_reports;
 mod durability;
@@ -141,6 +142,7 @@ impl Data {
         let data = Arc::new(Self { plane: plane.clone(), applier, is_damaged });
         plane.tasks.spawn(isr::run(plane.clone()));
         plane.tasks.spawn(upkeep::run(plane.clone()));
+        plane.tasks.spawn(cleaner::run(plane.clone()));
         plane.tasks.spawn(dir_reports::run(plane.clone()));
         plane.tasks.spawn(failed_dirs::run(plane.clone()));
         plane.tasks.spawn(moves::run(plane.clone()));

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig, Value};
+use config::{CleanerConfig, Compression, Layers, NodeConfig, Overrides, TimestampType, TopicConfig, Value};
+use log::cleaner::CompactionRules;
 use log::{LeaderRules, LogOptions, Retention};
 use metadata::{ConfigResource, Image};
 use model::{Millis, NodeId, Timestamp};
@@ -39,7 +40,7 @@ impl TopicSettings {
     fn new(topic: TopicConfig, node: &NodeConfig) -> Self {
         let log = LogOptions {
             segment_bytes: topic.segment_bytes,
-            segment_age: topic.segment_age_max,
+            segment_age: segment_age(&topic),
             index_interval_bytes: topic.index_interval_bytes,
             index_bytes_max: topic.segment_index_bytes,
             producer_expiration: node.log.producer_expiration,
@@ -73,7 +74,18 @@ impl TopicSettings {
         }
     }
 
-    /// What retention keeps. Compaction, which keeps the rest of a compacted topic, does not exist yet.
+    /// How the topic is compacted, if it is.
+    pub fn compaction(&self) -> Option<CompactionRules> {
+        let topic = &self.topic;
+        let is_bounded = topic.compaction_lag_max < Duration::from_millis(i64::MAX as u64);
+        topic.cleanup.compact.then_some(CompactionRules {
+            lag_min: topic.compaction_lag_min,
+            lag_max: is_bounded.then_some(topic.compaction_lag_max),
+            tombstone_retention: topic.tombstone_retention,
+        })
+    }
+
+    /// What retention keeps; of a topic that is compacted only, all that compaction leaves.
     pub fn retention(&self) -> Option<Retention> {
         let topic = &self.topic;
         let keeps = !topic.cleanup.delete || (topic.retention.is_none() && topic.retention_bytes.is_none());
@@ -103,6 +115,16 @@ impl TopicSettings {
     pub fn flush_interval(&self) -> Option<Duration> {
         (self.topic.flush_interval < Duration::from_millis(i64::MAX as u64))
             .then_some(self.topic.flush_interval)
+    }
+}
+
+/// After so long a segment ends. In a compacted topic no later than it has to be cleaned: the segment
+/// that grows never is.
+fn segment_age(topic: &TopicConfig) -> Duration {
+    if topic.cleanup.compact && !topic.compaction_lag_max.is_zero() {
+        topic.segment_age_max.min(topic.compaction_lag_max)
+    } else {
+        topic.segment_age_max
     }
 }
 
@@ -166,6 +188,14 @@ impl SettingsSource {
         throttles.leader.set_rate(now, rate("leader.replication.throttled.rate"));
         throttles.follower.set_rate(now, rate("follower.replication.throttled.rate"));
         throttles.moves.set_rate(now, rate("replica.alter.log.dirs.io.max.bytes.per.second"));
+    }
+
+    /// `log.cleaner.*` as it is now.
+    pub fn cleaner(node: NodeId, config: &NodeConfig, image: &Image) -> CleanerConfig {
+        let none = Overrides::new();
+        let broker = image.configs(&ConfigResource::broker(node)).unwrap_or(&none);
+        let cluster = image.configs(&ConfigResource::all_brokers()).unwrap_or(&none);
+        CleanerConfig::resolve(&Layers { broker, cluster, file: &config.file })
     }
 
     /// A number among this broker's own settings, as it is now.
