@@ -18,6 +18,7 @@ use crate::alarm::Subject;
 use crate::call::Call;
 use crate::classic::{CONSUMER, member};
 use crate::refusal::Refusal;
+use crate::settings::Migration;
 use crate::turn::Turn;
 
 /// From which version on a new member asks for its id first.
@@ -50,6 +51,9 @@ pub(crate) fn join(turn: &mut Turn<'_>, call: &Call, request: &JoinGroupRequest,
 }
 
 fn admit(turn: &Turn<'_>, request: &JoinGroupRequest, id: &str, member: &str) -> Result<(), Refusal> {
+    if turn.settings.consumer.migration == Migration::Disabled {
+        return Err(Refusal::InconsistentProtocol);
+    }
     let group = turn.consumer_group(id);
     let max = turn.settings.consumer.members_max;
     if group.members.len() >= max && group.member(member).is_none() {

@@ -6,7 +6,7 @@ use wire::messages::{
     topic as topic_name,
 };
 
-use super::{Group, Id, heartbeat};
+use super::{Group, Id, Parts, heartbeat};
 use crate::call::Call;
 use crate::cluster::Cluster;
 use crate::group;
@@ -54,6 +54,11 @@ fn described_member(cluster: &dyn Cluster, group: &Group, id: &Id) -> Member {
     let known = group.member(id).expect("it is one of them");
     let current = group.current(id);
     let target = group.target_of(id).cloned().unwrap_or_default();
+    // What it has to give up it still has.
+    let mut has = Parts::new();
+    for (topic, partition) in current.places() {
+        has.entry(topic).or_default().insert(partition);
+    }
     let kind = if known.classic_member_metadata.is_some() { SPEAKS_CLASSIC } else { SPEAKS_CONSUMER };
     Member::default()
         .with_member_id(text(id))
@@ -67,22 +72,19 @@ fn described_member(cluster: &dyn Cluster, group: &Group, id: &Id) -> Member {
         )
         .with_subscribed_topic_regex(known.subscribed_topic_regex.as_deref().map(text))
         .with_member_type(kind)
-        .with_assignment(assignment(cluster, current.assigned.iter().map(|(topic, own)| (topic, own.keys()))))
-        .with_target_assignment(assignment(cluster, target.iter().map(|(topic, own)| (topic, own.iter()))))
+        .with_assignment(assignment(cluster, &has))
+        .with_target_assignment(assignment(cluster, &target))
 }
 
 /// Topics that are no more are not told.
-fn assignment<'a, I: Iterator<Item = &'a i32>>(
-    cluster: &dyn Cluster,
-    topics: impl Iterator<Item = (&'a model::TopicId, I)>,
-) -> Assignment {
-    let told = topics.filter_map(|(&id, partitions)| {
+fn assignment(cluster: &dyn Cluster, parts: &Parts) -> Assignment {
+    let told = parts.iter().filter_map(|(&id, partitions)| {
         let name = cluster.name_of(id)?;
         Some(
             TopicPartitions::default()
                 .with_topic_id(to_wire_uuid(id))
                 .with_topic_name(topic_name(name))
-                .with_partitions(partitions.copied().collect()),
+                .with_partitions(partitions.iter().copied().collect()),
         )
     });
     Assignment::default().with_topic_partitions(told.collect())

@@ -15,6 +15,9 @@ use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
+/// The epoch of a group's first division, as in Kafka since 4.2: 1 is left for a group that has not been divided yet.
+const FIRST_EPOCH: i32 = 2;
+
 /// The names of the topics that a member reads, found by an expression or named.
 pub(crate) fn topics_of<'a>(group: &'a Group, member: &'a Member) -> impl Iterator<Item = &'a str> {
     let pattern = member.subscribed_topic_regex.as_deref().unwrap_or_default();
@@ -38,7 +41,10 @@ pub(crate) fn raise(turn: &mut Turn<'_>, id: &Arc<str>, before: &Group, seen: bo
     let same = seen && before.epoch() > 0 && before.topics() == group.topics();
     let metadata_hash =
         if same { before.metadata_hash() } else { hash::of_topics(turn.cluster, group.topics()) };
-    let epoch = group.epoch().checked_add(1).ok_or(Refusal::TooManyEpochs)?;
+    let epoch = match group.epoch() {
+        0 => FIRST_EPOCH,
+        epoch => epoch.checked_add(1).ok_or(Refusal::TooManyEpochs)?,
+    };
     let value = ConsumerGroupMetadataValue { epoch, metadata_hash };
     turn.write(Entry::Consumer(id.clone(), ConsumerEntry::Group(Some(value))));
     if group.has_topics {

@@ -1,4 +1,7 @@
 //! Groups of the new protocol: members come, change their minds, are led towards their targets, and go.
+//!
+//! The scripts without failures, offsets and malformed requests were played to the group coordinator's own class of
+//! Kafka 4.3.1: it told the same, record by record, but for expressions, which it looks up in the background.
 
 use std::time::Duration;
 
@@ -22,18 +25,18 @@ fn the_first_member_gets_everything_at_once_and_records_lie_in_kafkas_order() {
         "
         topics t:2 u:1
         hb a topics=t,u
-        > a hb NONE a epoch=1 [t0,t1,u0]
+        > a hb NONE a epoch=2 [t0,t1,u0]
         log
         > member a t,u/
-        > epoch 1
+        > epoch 2
         > part a [t0,t1,u0]
-        > target 1
-        > current a 0<1 Stable [t0,t1,u0] -[]
+        > target 2
+        > current a 0<2 Stable [t0,t1,u0] -[]
         hb a
-        > a hb NONE a epoch=1
+        > a hb NONE a epoch=2
         log
         describe-consumer
-        > - group NONE Stable 1/1 uniform a@1 consumer [t0,t1,u0]->[t0,t1,u0]
+        > - group NONE Stable 2/2 uniform a@2 consumer [t0,t1,u0]->[t0,t1,u0]
         list
         > - list g:consumer,Stable,consumer
         ",
@@ -46,38 +49,38 @@ fn what_a_member_gives_up_is_given_to_another_once_it_has_said_so() {
         "
         topics t:4
         hb a
-        > a hb NONE a epoch=1 [t0,t1,t2,t3]
+        > a hb NONE a epoch=2 [t0,t1,t2,t3]
         hb b
-        > b hb NONE b epoch=2 []
+        > b hb NONE b epoch=3 []
         log
         > member a t/
-        > epoch 1
-        > part a [t0,t1,t2,t3]
-        > target 1
-        > current a 0<1 Stable [t0,t1,t2,t3] -[]
-        > member b t/
         > epoch 2
+        > part a [t0,t1,t2,t3]
+        > target 2
+        > current a 0<2 Stable [t0,t1,t2,t3] -[]
+        > member b t/
+        > epoch 3
         > part a [t0,t1]
         > part b [t2,t3]
-        > target 2
-        > current b 0<2 UnreleasedPartitions [] -[]
+        > target 3
+        > current b 0<3 UnreleasedPartitions [] -[]
         hb a own
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         hb b own
-        > b hb NONE b epoch=2
+        > b hb NONE b epoch=3
         describe-consumer
-        > - group NONE Reconciling 2/2 uniform a@1 consumer [t0,t1]->[t0,t1] b@2 consumer []->[t2,t3]
+        > - group NONE Reconciling 3/3 uniform a@2 consumer [t0,t1,t2,t3]->[t0,t1] b@3 consumer []->[t2,t3]
         hb a own
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=3
         hb b own
-        > b hb NONE b epoch=2 [t2,t3]
+        > b hb NONE b epoch=3 [t2,t3]
         log
-        > current a 1<1 UnrevokedPartitions [t0,t1] -[t2,t3]
-        > current b 2<2 UnreleasedPartitions [] -[]
-        > current a 1<2 Stable [t0,t1] -[]
-        > current b 2<2 Stable [t2,t3] -[]
+        > current a 2<2 UnrevokedPartitions [t0,t1] -[t2,t3]
+        > current b 3<3 UnreleasedPartitions [] -[]
+        > current a 2<3 Stable [t0,t1] -[]
+        > current b 3<3 Stable [t2,t3] -[]
         describe-consumer
-        > - group NONE Stable 2/2 uniform a@2 consumer [t0,t1]->[t0,t1] b@2 consumer [t2,t3]->[t2,t3]
+        > - group NONE Stable 3/3 uniform a@3 consumer [t0,t1]->[t0,t1] b@3 consumer [t2,t3]->[t2,t3]
         ",
     );
 }
@@ -88,34 +91,34 @@ fn who_leaves_frees_what_it_had() {
         "
         topics t:2
         hb a
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         hb b
-        > b hb NONE b epoch=2 []
+        > b hb NONE b epoch=3 []
         log
         > member a t/
-        > epoch 1
-        > part a [t0,t1]
-        > target 1
-        > current a 0<1 Stable [t0,t1] -[]
-        > member b t/
         > epoch 2
+        > part a [t0,t1]
+        > target 2
+        > current a 0<2 Stable [t0,t1] -[]
+        > member b t/
+        > epoch 3
         > part a [t0]
         > part b [t1]
-        > target 2
-        > current b 0<2 UnreleasedPartitions [] -[]
+        > target 3
+        > current b 0<3 UnreleasedPartitions [] -[]
         hb a leave
         > a hb NONE a epoch=-1
         log
         > current a -
         > part a -
         > member a -
-        > epoch 3
+        > epoch 4
         hb b own
-        > b hb NONE b epoch=3 [t0,t1]
+        > b hb NONE b epoch=4 [t0,t1]
         hb b leave
         > b hb NONE b epoch=-1
         describe-consumer
-        > - group NONE Empty 3/4 uniform
+        > - group NONE Empty 4/5 uniform
         delete
         > - delete NONE
         describe-consumer
@@ -130,27 +133,27 @@ fn silent_members_and_those_that_give_nothing_up_are_fenced() {
         "
         topics t:2
         hb a rebalance=20000
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         pass 44999
         hb a
-        > a hb NONE a epoch=1
+        > a hb NONE a epoch=2
         pass 45000
         hb a
         > a hb UNKNOWN_MEMBER_ID
         hb a rebalance=20000
-        > a hb NONE a epoch=3 [t0,t1]
+        > a hb NONE a epoch=4 [t0,t1]
         hb b
-        > b hb NONE b epoch=4 []
+        > b hb NONE b epoch=5 []
         hb a
-        > a hb NONE a epoch=3 [t0]
+        > a hb NONE a epoch=4 [t0]
         pass 19999
         hb a own=t0,t1
-        > a hb NONE a epoch=3
+        > a hb NONE a epoch=4
         pass 1
         hb a
         > a hb UNKNOWN_MEMBER_ID
         hb b own
-        > b hb NONE b epoch=5 [t0,t1]
+        > b hb NONE b epoch=6 [t0,t1]
         ",
     );
 }
@@ -161,21 +164,21 @@ fn another_epoch_than_the_members_own_is_fenced_unless_an_answer_was_lost() {
         "
         topics t:2
         hb a
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
+        hb a epoch=3
+        > a hb FENCED_MEMBER_EPOCH
+        hb a
+        > a hb NONE a epoch=2 [t0,t1]
+        topics t:2 u:1
+        hb a topics=t,u own
+        > a hb NONE a epoch=3 [t0,t1,u0]
+        hb a epoch=2 own=t0
+        > a hb NONE a epoch=3
         hb a epoch=2
         > a hb FENCED_MEMBER_EPOCH
         hb a
-        > a hb NONE a epoch=1 [t0,t1]
-        topics t:2 u:1
-        hb a topics=t,u own
-        > a hb NONE a epoch=2 [t0,t1,u0]
-        hb a epoch=1 own=t0
-        > a hb NONE a epoch=2
-        hb a epoch=1
-        > a hb FENCED_MEMBER_EPOCH
-        hb a
-        > a hb NONE a epoch=3 [t0,t1]
-        hb a epoch=2 own=t0,t9
+        > a hb NONE a epoch=4 [t0,t1]
+        hb a epoch=3 own=t0,t9
         > a hb FENCED_MEMBER_EPOCH
         ",
     );
@@ -187,24 +190,24 @@ fn topics_that_come_grow_and_go_are_divided_anew() {
         "
         topics t:1
         hb a topics=t,u
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         topics t:1 u:1
         hb a own
-        > a hb NONE a epoch=2 [t0,u0]
+        > a hb NONE a epoch=3 [t0,u0]
         topics t:2 u:1
         hb a own
-        > a hb NONE a epoch=3 [t0,t1,u0]
+        > a hb NONE a epoch=4 [t0,t1,u0]
         topics t:2
         hb a own
-        > a hb NONE a epoch=3 [t0,t1]
-        hb a own
-        > a hb NONE a epoch=4
-        topics t:2@x
+        > a hb NONE a epoch=4 [t0,t1]
         hb a own
         > a hb NONE a epoch=5
         topics t:2@x
         hb a own
-        > a hb NONE a epoch=5
+        > a hb NONE a epoch=6
+        topics t:2@x
+        hb a own
+        > a hb NONE a epoch=6
         ",
     );
 }
@@ -215,11 +218,11 @@ fn members_choose_how_it_is_divided() {
         "
         topics t:2 u:2
         hb a topics=t,u assignor=range
-        > a hb NONE a epoch=1 [t0,t1,u0,u1]
+        > a hb NONE a epoch=2 [t0,t1,u0,u1]
         hb b topics=t,u
-        > b hb NONE b epoch=2 []
+        > b hb NONE b epoch=3 []
         describe-consumer
-        > - group NONE Reconciling 2/2 range a@1 consumer [t0,t1,u0,u1]->[t0,u0] b@2 consumer []->[t1,u1]
+        > - group NONE Reconciling 3/3 range a@2 consumer [t0,t1,u0,u1]->[t0,u0] b@3 consumer []->[t1,u1]
         hb a assignor=best
         > a hb UNSUPPORTED_ASSIGNOR
         ",
@@ -250,7 +253,7 @@ fn what_a_request_must_say() {
         hb a leave
         > a hb GROUP_ID_NOT_FOUND
         hb a v0
-        > a hb NONE AAAAAAAAAAAAAAAAAAAACg epoch=1 [t0]
+        > a hb NONE AAAAAAAAAAAAAAAAAAAACg epoch=2 [t0]
         ",
     );
 }
@@ -284,11 +287,11 @@ fn a_group_has_a_largest_size() {
         "
         topics t:1
         hb a
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         hb b
         > b hb GROUP_MAX_SIZE_REACHED
         hb a epoch=0
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         ",
     );
 }
@@ -299,22 +302,22 @@ fn a_static_member_comes_back_under_a_new_id_and_has_what_it_had() {
         "
         topics t:2
         hb a instance=i
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         hb b instance=i
         > b hb UNRELEASED_INSTANCE_ID
         hb a instance=j away
         > a hb UNKNOWN_MEMBER_ID
-        hb a epoch=1 instance=i away
+        hb a epoch=2 instance=i away
         > a hb NONE a epoch=-2
         log
         > member a t/
-        > epoch 1
+        > epoch 2
         > part a [t0,t1]
-        > target 1
-        > current a 0<1 Stable [t0,t1] -[]
+        > target 2
+        > current a 0<2 Stable [t0,t1] -[]
         > current a 0<-2 Stable [t0,t1] -[]
         hb b instance=i
-        > b hb NONE b epoch=1 [t0,t1]
+        > b hb NONE b epoch=2 [t0,t1]
         log
         > current a -
         > part a -
@@ -323,8 +326,8 @@ fn a_static_member_comes_back_under_a_new_id_and_has_what_it_had() {
         > part b [t0,t1]
         > current b 0<0 Stable [t0,t1] -[]
         > member b t/
-        > current b 0<1 Stable [t0,t1] -[]
-        hb a epoch=1 instance=i
+        > current b 0<2 Stable [t0,t1] -[]
+        hb a epoch=2 instance=i
         > a hb FENCED_INSTANCE_ID
         hb b instance=i leave
         > b hb NONE b epoch=-1
@@ -338,15 +341,15 @@ fn a_static_member_that_does_not_come_back_in_time_is_out() {
         "
         topics t:1
         hb a instance=i
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         hb a instance=i away
         > a hb NONE a epoch=-2
         pass 44999
         describe-consumer
-        > - group NONE Reconciling 1/1 uniform a@-2 consumer [t0]->[t0]
+        > - group NONE Reconciling 2/2 uniform a@-2 consumer [t0]->[t0]
         pass 1
         describe-consumer
-        > - group NONE Empty 1/2 uniform
+        > - group NONE Empty 2/3 uniform
         ",
     );
 }
@@ -357,32 +360,32 @@ fn expressions_are_looked_up_by_the_server() {
         "
         topics t:1 u:1 v:1
         hb a regex=[tu]
-        > a hb NONE a epoch=1 [t0,u0]
+        > a hb NONE a epoch=2 [t0,u0]
         log
         > member a /[tu]
         > regex [tu] t,u
-        > epoch 1
+        > epoch 2
         > part a [t0,u0]
-        > target 1
-        > current a 0<1 Stable [t0,u0] -[]
+        > target 2
+        > current a 0<2 Stable [t0,u0] -[]
         hb a regex=(
         > a hb INVALID_REGULAR_EXPRESSION
         hb a regex=t own
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         log
         > member a /t
         > regex [tu] -
         > regex t t
-        > epoch 2
+        > epoch 3
         > part a [t0]
-        > target 2
-        > current a 1<1 UnrevokedPartitions [t0] -[u0]
+        > target 3
+        > current a 2<2 UnrevokedPartitions [t0] -[u0]
         hb a own
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=3
         hb a regex= topics=v own
-        > a hb NONE a epoch=2 []
+        > a hb NONE a epoch=3 []
         hb a own
-        > a hb NONE a epoch=3 [v0]
+        > a hb NONE a epoch=4 [v0]
         hb a leave
         > a hb NONE a epoch=-1
         ",
@@ -395,20 +398,20 @@ fn new_topics_are_found_after_a_pause() {
         "
         topics ta:1
         hb a regex=t.*
-        > a hb NONE a epoch=1 [ta0]
+        > a hb NONE a epoch=2 [ta0]
         topics ta:1 tb:1
         hb a
-        > a hb NONE a epoch=1
+        > a hb NONE a epoch=2
         pass 10001
         hb a
-        > a hb NONE a epoch=2 [ta0,tb0]
+        > a hb NONE a epoch=3 [ta0,tb0]
         hb b regex=t.*
-        > b hb NONE b epoch=3 []
+        > b hb NONE b epoch=4 []
         reload
         hb a own
-        > a hb NONE a epoch=2 [ta0]
+        > a hb NONE a epoch=3 [ta0]
         describe-consumer
-        > - group NONE Reconciling 3/3 uniform a@2 consumer [ta0]->[ta0] b@3 consumer []->[tb0]
+        > - group NONE Reconciling 4/4 uniform a@3 consumer [ta0,tb0]->[ta0] b@4 consumer []->[tb0]
         ",
     );
 }
@@ -420,18 +423,18 @@ fn many_changes_are_divided_together() {
         "
         topics t:3
         hb a
-        > a hb NONE a epoch=1 [t0,t1,t2]
+        > a hb NONE a epoch=2 [t0,t1,t2]
         hb b
-        > b hb NONE b epoch=1 []
+        > b hb NONE b epoch=2 []
         hb c
-        > c hb NONE c epoch=1 []
+        > c hb NONE c epoch=2 []
         describe-consumer
-        > - group NONE Assigning 1/3 uniform a@1 consumer [t0,t1,t2]->[t0,t1,t2] b@1 consumer []->[] c@1 consumer []->[]
+        > - group NONE Assigning 2/4 uniform a@2 consumer [t0,t1,t2]->[t0,t1,t2] b@2 consumer []->[] c@2 consumer []->[]
         pass 1000
         hb a own
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         describe-consumer
-        > - group NONE Reconciling 3/3 uniform a@1 consumer [t0]->[t0] b@1 consumer []->[t1] c@1 consumer []->[t2]
+        > - group NONE Reconciling 4/4 uniform a@2 consumer [t0,t1,t2]->[t0] b@2 consumer []->[t1] c@2 consumer []->[t2]
         ",
     );
 }
@@ -442,20 +445,20 @@ fn members_commit_in_their_epoch_or_for_what_they_had_before() {
         "
         topics t:2 u:1
         hb a topics=t
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         commit a t-0=5
         > a commit t-0=NONE
-        commit a gen=2 t-0=6
+        commit a gen=3 t-0=6
         > a commit t-0=STALE_MEMBER_EPOCH
         commit a v8 t-0=6
         > a commit t-0=UNSUPPORTED_VERSION
-        commit b gen=1 t-0=6
+        commit b gen=2 t-0=6
         > b commit t-0=UNKNOWN_MEMBER_ID
         commit - t-0=6
         > - commit t-0=UNKNOWN_MEMBER_ID
         hb a topics=t,u own
-        > a hb NONE a epoch=2 [t0,t1,u0]
-        commit a gen=1 t-0=7 u-0=7 u-9=7
+        > a hb NONE a epoch=3 [t0,t1,u0]
+        commit a gen=2 t-0=7 u-0=7 u-9=7
         > a commit t-0=NONE u-0=STALE_MEMBER_EPOCH u-9=STALE_MEMBER_EPOCH
         fetch t-0
         > - fetch NONE t-0=7
@@ -475,22 +478,22 @@ fn a_new_leader_gives_everybody_a_fresh_session() {
         "
         topics t:2
         hb a rebalance=20000
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         hb b
-        > b hb NONE b epoch=2 []
+        > b hb NONE b epoch=3 []
         hb a
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         pass 19000
         reload
         pass 19999
         hb a own=t0,t1
-        > a hb NONE a epoch=1
+        > a hb NONE a epoch=2
         pass 1
         hb a
         > a hb UNKNOWN_MEMBER_ID
         pass 24999
         hb b
-        > b hb NONE b epoch=3 [t0,t1]
+        > b hb NONE b epoch=4 [t0,t1]
         ",
     );
 }
@@ -506,12 +509,12 @@ fn what_cannot_be_appended_has_not_happened() {
         list
         > - list
         hb a
-        > a hb NONE a epoch=1 [t0,t1]
+        > a hb NONE a epoch=2 [t0,t1]
         fail deposed
         hb a leave
         > a hb NOT_COORDINATOR
         hb a
-        > a hb NONE a epoch=1
+        > a hb NONE a epoch=2
         ",
     );
 }

@@ -145,16 +145,16 @@ fn classic_members_come_and_go_in_a_group_of_the_new_protocol() {
         "
         topics t:2
         hb b
-        > b hb NONE b epoch=1 [t0,t1]
+        > b hb NONE b epoch=2 [t0,t1]
         join a
         > a join MEMBER_ID_REQUIRED AAAAAAAAAAAAAAAAAAAAAg
         join a type=connect
         > a join INCONSISTENT_GROUP_PROTOCOL AAAAAAAAAAAAAAAAAAAAAg
         join a
-        > a join AAAAAAAAAAAAAAAAAAAAAg gen=2 range leader=
+        > a join AAAAAAAAAAAAAAAAAAAAAg gen=3 range leader=
         join c id= protocols=sticky
         > c join INCONSISTENT_GROUP_PROTOCOL
-        sync a gen=1
+        sync a gen=9
         > a sync ILLEGAL_GENERATION
         sync a protocol=sticky
         > a sync INCONSISTENT_GROUP_PROTOCOL
@@ -167,19 +167,19 @@ fn classic_members_come_and_go_in_a_group_of_the_new_protocol() {
         beat b
         > b beat UNKNOWN_MEMBER_ID
         hb b own
-        > b hb NONE b epoch=1 [t0]
+        > b hb NONE b epoch=2 [t0]
         hb b own
-        > b hb NONE b epoch=2
+        > b hb NONE b epoch=3
         beat a
         > a beat REBALANCE_IN_PROGRESS
         join a own
-        > a join AAAAAAAAAAAAAAAAAAAAAg gen=2 range leader=
+        > a join AAAAAAAAAAAAAAAAAAAAAg gen=3 range leader=
         sync a
         > a sync NONE [t1]
         leave a
         > a leave NONE NONE
         hb b own
-        > b hb NONE b epoch=3 [t0,t1]
+        > b hb NONE b epoch=4 [t0,t1]
         leave b
         > b leave NONE UNKNOWN_MEMBER_ID
         ",
@@ -193,21 +193,21 @@ fn classic_members_have_to_join_ask_and_live_in_time() {
         "
         topics t:1
         hb b
-        > b hb NONE b epoch=1 [t0]
+        > b hb NONE b epoch=2 [t0]
         join a v3 rebalance=5000 session=10000
-        > a join AAAAAAAAAAAAAAAAAAAAAg gen=2 range leader=
+        > a join AAAAAAAAAAAAAAAAAAAAAg gen=3 range leader=
         pass 4999
         hb b
-        > b hb NONE b epoch=2
+        > b hb NONE b epoch=3
         pass 1
         sync a
         > a sync UNKNOWN_MEMBER_ID
         join a v3 id= rebalance=5000 session=10000
-        > a join AAAAAAAAAAAAAAAAAAAABQ gen=4 range leader=
+        > a join AAAAAAAAAAAAAAAAAAAABQ gen=5 range leader=
         sync a
         > a sync NONE []
         hb b topics=t,u
-        > b hb NONE b epoch=5
+        > b hb NONE b epoch=6
         beat a
         > a beat REBALANCE_IN_PROGRESS
         pass 4000
@@ -217,7 +217,7 @@ fn classic_members_have_to_join_ask_and_live_in_time() {
         beat a
         > a beat UNKNOWN_MEMBER_ID
         join a v3 id= session=10000
-        > a join AAAAAAAAAAAAAAAAAAAACw gen=7 range leader=
+        > a join AAAAAAAAAAAAAAAAAAAACw gen=8 range leader=
         sync a
         > a sync NONE []
         pass 9999
@@ -237,16 +237,16 @@ fn a_static_member_goes_back_to_the_classic_protocol_and_the_group_with_it() {
         "
         topics t:1
         hb a instance=i
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         join b v5 instance=i
-        > b join AAAAAAAAAAAAAAAAAAAAAg gen=1 range leader=
+        > b join AAAAAAAAAAAAAAAAAAAAAg gen=2 range leader=
         list
         > - list g:consumer,Stable,classic
         sync b instance=i
         > b sync NONE [t0]
         hb c
-        > c hb NONE c epoch=2 []
-        hb a instance=i epoch=1
+        > c hb NONE c epoch=3 []
+        hb a instance=i epoch=2
         > a hb FENCED_INSTANCE_ID
         ",
     );
@@ -268,6 +268,20 @@ fn the_operator_says_which_way_is_open() {
             > - list g:consumer,Assigning,consumer
             "
         ),
+    );
+}
+
+#[test]
+fn no_classic_member_joins_where_the_way_is_closed() {
+    check_with(
+        settings(Migration::Disabled),
+        "
+        topics t:1
+        hb b
+        > b hb NONE b epoch=2 [t0]
+        join a v3
+        > a join INCONSISTENT_GROUP_PROTOCOL
+        ",
     );
 }
 
@@ -308,7 +322,7 @@ fn an_empty_group_of_either_kind_makes_room_for_the_other() {
         commit - t-0=3
         > - commit t-0=NONE
         hb a
-        > a hb NONE a epoch=1 [t0]
+        > a hb NONE a epoch=2 [t0]
         fetch t-0
         > - fetch NONE t-0=3
         hb a leave
