@@ -38,6 +38,10 @@
 //! - A request that a client sends again releases the one before (REBALANCE_IN_PROGRESS); Kafka never answers that.
 //! - A JoinGroup that is refused leaves no empty group behind.
 //! - An empty group whose next member holds a fresh id is not deleted under it.
+//! - A regular expression is looked up within the heartbeat that brings it, not in the background: its member has its
+//!   topics with the first answer. The records are Kafka's, the expression's right before the raised epoch.
+//! - `uniform` lets those keep one partition more than others who have it already; Kafka goes by the order of a map.
+//! - A partition that a classic assignor gave twice has one owner after the upgrade; Kafka fails there.
 
 pub mod alarm;
 pub mod call;
