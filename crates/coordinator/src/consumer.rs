@@ -277,9 +277,8 @@ impl Group {
         entries.push(ConsumerEntry::Target(None));
         entries.extend(self.members.keys().map(|id| ConsumerEntry::Member(id.to_string(), None)));
         entries.extend(self.expressions.keys().map(|text| ConsumerEntry::Expression(text.clone(), None)));
-        if self.has_topics {
-            entries.push(ConsumerEntry::Partitions(None));
-        }
+        // Whether or not there is one: Kafka does not ask either.
+        entries.push(ConsumerEntry::Partitions(None));
         entries.push(ConsumerEntry::Group(None));
         entries
     }
