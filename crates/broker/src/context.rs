@@ -13,6 +13,8 @@ use quorum::Quorum;
 use crate::controller_link::{ControllerLink, Office};
 use crate::controller_loop::ControllerHandle;
 use crate::data::Data;
+use crate::groups::Groups;
+use crate::groups::internal_topics::InternalTopics;
 use crate::lifecycle::BrokerState;
 use crate::publish::Published;
 
@@ -40,6 +42,10 @@ pub struct Context {
     pub controller_address: Option<(String, u16)>,
     /// The partitions, where this node is a broker.
     pub data: Option<Arc<Data>>,
+    /// The coordinator of groups, where this node is a broker.
+    pub groups: Option<Arc<Groups>>,
+    /// The coordinators' topics.
+    pub internal_topics: InternalTopics,
     /// This node's registration, where it is a broker.
     pub broker: BrokerState,
 }

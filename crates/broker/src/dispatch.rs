@@ -151,15 +151,17 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
             Answer::message(handlers::describe_cluster::handle(context, &asker, request))
         }
         K::DescribeConfigs(request) => Answer::message(handlers::describe_configs::handle(context, request)),
-        K::FindCoordinator(request) => {
-            Answer::message(handlers::find_coordinator::handle(asker.version, request))
-        }
+        K::FindCoordinator(request) => later(handlers::find_coordinator::handle(cx, asker, request)),
         K::DescribeTopicPartitions(request) => {
             let listener = &asker.listener.name;
             Answer::message(handlers::describe_topic_partitions::handle(context, listener, request))
         }
         K::DescribeQuorum(request) => later(handlers::describe_quorum::at_broker(cx, asker, request)),
-        forwarded => later(handlers::forward::handle(cx, asker, forwarded)),
+        other => match context.groups.as_ref().map(|groups| groups.answer(&asker, other)) {
+            Some(Ok(answer)) => answer,
+            Some(Err(forwarded)) => later(handlers::forward::handle(cx, asker, *forwarded)),
+            None => Answer::Now(Reply::Close("this node is no broker")),
+        },
     }
 }
 

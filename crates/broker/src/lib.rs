@@ -17,6 +17,7 @@ mod controller_loop;
 mod controller_registration;
 pub mod data;
 mod dispatch;
+mod groups;
 mod handlers;
 pub mod identity;
 mod inspect;

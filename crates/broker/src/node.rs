@@ -196,6 +196,10 @@ impl Node {
         if let Some(quorum) = &self.context.quorum {
             hand_over(quorum).await;
         }
+        if let Some(groups) = &self.context.groups {
+            // Connections end when their answers are out, and members wait long for theirs.
+            groups.stop().await;
+        }
         self.server.stop().await;
         self.close_logs().await;
         self.stop.cancel();

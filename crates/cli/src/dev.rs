@@ -64,6 +64,11 @@ fn configure(port: u16, dir: &std::path::Path) -> Outcome<NodeConfig> {
         ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
         ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("log.dirs", dir.display().to_string()),
+        // One node is all there is, and nobody waits for more members of a group.
+        ("offsets.topic.replication.factor", "1".to_owned()),
+        ("transaction.state.log.replication.factor", "1".to_owned()),
+        ("transaction.state.log.min.isr", "1".to_owned()),
+        ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ];
     for (key, value) in settings {
         properties.set(key, &value);

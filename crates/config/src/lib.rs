@@ -11,6 +11,7 @@
 pub mod alter;
 mod cleaner;
 pub mod describe;
+mod groups;
 mod key;
 mod layers;
 mod listener;
@@ -24,6 +25,9 @@ mod table;
 mod topic;
 
 pub use cleaner::CleanerConfig;
+pub use groups::{
+    Bounded, ConsumerGroupsConfig, GroupsConfig, InternalTopicConfig, OffsetsCodec, TransactionLogConfig,
+};
 pub use key::{Default, Importance, InvalidValue, Key, Kind, Scope, Update, Valid, Value};
 pub use layers::{Layers, Overrides, Source};
 pub use listener::{Listener, Protocol};

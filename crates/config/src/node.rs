@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use model::NodeId;
 
+use crate::groups::{self, GroupsConfig, TransactionLogConfig};
 use crate::key::Scope;
 use crate::layers::Overrides;
 use crate::listener::{self, Listener, Protocol};
@@ -79,6 +80,10 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// Upkeep of the logs.
     pub log: LogConfig,
+    /// Groups and their offsets.
+    pub groups: GroupsConfig,
+    /// The log of transactions.
+    pub transaction_log: TransactionLogConfig,
     /// Every entry of the file, as given: the static layer of [`crate::Layers`].
     pub file: Overrides,
     /// What is odd about the file, a line each: unknown keys with the nearest known one, ZooKeeper's
@@ -208,6 +213,7 @@ impl NodeConfig {
         let metadata_log_dir = reader_mut.text("metadata.log.dir").map(PathBuf::from);
         let network = read_network(reader_mut);
         let replication = read_replication(reader_mut);
+        let groups = groups::read(reader_mut);
         check_retention(reader_mut);
         crate::cleaner::check(reader_mut);
         refuse_missing_features(reader_mut);
@@ -229,6 +235,8 @@ impl NodeConfig {
             replication,
             network,
             log: read_log(&reader),
+            groups,
+            transaction_log: groups::read_transaction_log(&reader),
             file: with_both_ids(properties.to_overrides(), node_id),
             warnings: warnings(properties),
         };

@@ -290,3 +290,37 @@ fn a_brokers_file_from_zookeeper_days_is_told_what_it_is() {
         read("broker.id=0\nzookeeper.connect=localhost:2181\nlog.dirs=/tmp/logs").expect_err("no roles");
     assert!(problems.contains("this file is of a broker that runs on ZooKeeper"), "{problems}");
 }
+
+#[test]
+fn groups_and_transactions_have_kafkas_defaults() {
+    let config = changed("").expect("a sound file");
+    let (groups, transactions) = (&config.groups, &config.transaction_log);
+    assert_eq!((groups.topic.partitions, groups.topic.replication_factor), (50, 3));
+    assert_eq!((transactions.topic.partitions, transactions.topic.replication_factor), (50, 3));
+    assert_eq!(transactions.min_isr, 2);
+    assert_eq!(groups.retention.as_secs(), 7 * 24 * 3600);
+    assert_eq!(groups.consumer.session_timeout.default.as_secs(), 45);
+    assert_eq!(groups.consumer.assignors, ["uniform", "range"]);
+}
+
+#[test]
+fn what_contradicts_itself_about_groups_is_refused_in_kafkas_words() {
+    check("group.initial.rebalance.delay.ms=0", "ok");
+    check("offsets.topic.compression.codec=4", "ok");
+    check("offsets.topic.compression.codec=5", "Unknown compression type id");
+    check("offsets.topic.compression.codec=-1", "Unknown compression type id");
+    check(
+        "group.consumer.max.session.timeout.ms=1000",
+        "group.consumer.max.session.timeout.ms must be greater than or equal to \
+         group.consumer.min.session.timeout.ms",
+    );
+    check(
+        "group.consumer.session.timeout.ms=1000",
+        "group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+    );
+    check(
+        "group.consumer.heartbeat.interval.ms=20000",
+        "group.consumer.heartbeat.interval.ms must be less than or equal to \
+         group.consumer.max.heartbeat.interval.ms",
+    );
+}

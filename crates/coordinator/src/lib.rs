@@ -76,6 +76,7 @@ mod turn;
 
 pub use call::{Call, Caller, Client, Now, Reply, Token};
 pub use cluster::Cluster;
+pub use dispatch::is_ours;
 pub use group::{Group, GroupKind};
 pub use partition::partition_of;
 pub use record::{Record, ReplayError};

@@ -87,7 +87,15 @@ served! {
     Fetch 4..=18, Some(12), Both;
     ListOffsets 1..=10, Some(6), Broker;
     Metadata 0..=13, Some(9), Broker;
+    OffsetCommit 2..=9, Some(8), Broker;
+    OffsetFetch 1..=9, Some(6), Broker;
     FindCoordinator 0..=6, Some(3), Broker;
+    JoinGroup 0..=9, Some(6), Broker;
+    Heartbeat 0..=4, Some(4), Broker;
+    LeaveGroup 0..=5, Some(4), Broker;
+    SyncGroup 0..=5, Some(4), Broker;
+    DescribeGroups 0..=6, Some(5), Broker;
+    ListGroups 0..=5, Some(3), Broker;
     ApiVersions 0..=4, Some(3), Both;
     CreateTopics 2..=7, Some(5), Both;
     DeleteTopics 1..=6, Some(4), Both;
@@ -100,10 +108,12 @@ served! {
     AlterReplicaLogDirs 1..=2, Some(2), Broker;
     DescribeLogDirs 1..=4, Some(2), Broker;
     CreatePartitions 0..=3, Some(2), Both;
+    DeleteGroups 0..=2, Some(2), Broker;
     ElectLeaders 0..=2, Some(2), Both;
     IncrementalAlterConfigs 0..=1, Some(1), Both;
     AlterPartitionReassignments 0..=0, Some(0), Both;
     ListPartitionReassignments 0..=0, Some(0), Both;
+    OffsetDelete 0..=0, None, Broker;
     DescribeQuorum 0..=2, Some(0), Both;
     AlterPartition 2..=3, Some(0), Controller;
     UpdateFeatures 0..=2, Some(0), Both;
@@ -116,6 +126,8 @@ served! {
     AllocateProducerIds 0..=0, Some(0), Controller;
     ControllerRegistration 0..=0, Some(0), Controller;
     AssignReplicasToDirs 0..=0, Some(0), Controller;
+    ConsumerGroupHeartbeat 0..=1, Some(0), Broker;
+    ConsumerGroupDescribe 0..=1, Some(0), Broker;
     DescribeTopicPartitions 0..=0, Some(0), Broker;
 }
 

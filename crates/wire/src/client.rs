@@ -111,7 +111,7 @@ mod tests {
     use crate::api::ApiKey;
     use crate::bounds::BoundsError;
     use crate::header::RequestHeader;
-    use crate::messages::{HeartbeatRequest, MetadataRequest, RequestKind, text};
+    use crate::messages::{DescribeAclsRequest, MetadataRequest, RequestKind, text};
     use crate::{frame, request};
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn a_kind_that_is_not_served_is_written_too() {
         let mut out = Vec::new();
-        let rare = HeartbeatRequest::default().into();
-        encode_request(1, None, ApiKey::Heartbeat, 4, &rare, &mut out).expect("the library's own way");
+        let rare = DescribeAclsRequest::default().into();
+        encode_request(1, None, ApiKey::DescribeAcls, 3, &rare, &mut out).expect("the library's own way");
         assert!(out.len() > frame::LENGTH_BYTES);
     }
 

@@ -5,6 +5,8 @@
 //! or the client waits for items that never come. `tests/bounds.rs` asks every
 //! served version for one.
 
+mod groups;
+
 use model::ErrorCode;
 
 use crate::messages::*;
@@ -35,7 +37,9 @@ pub fn respond(
         RequestKind::ElectLeaders(request) => answer.elect_leaders(request, version).into(),
         RequestKind::AlterPartitionReassignments(request) => answer.reassign(request).into(),
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
-        one_code => return answer.at_the_head(one_code),
+        other => {
+            return groups::respond(other, version, answer.code).or_else(|| answer.at_the_head(other));
+        }
     })
 }
 

@@ -27,6 +27,7 @@ mod partition;
 mod plane;
 mod produce;
 mod producer_ids;
+mod seat;
 mod settings;
 mod throttle;
 mod upkeep;
@@ -38,7 +39,7 @@ use std::sync::{Arc, Weak};
 
 use config::NodeConfig;
 use log::Disk;
-use model::{ClusterId, DirectoryId, NodeId};
+use model::{ClusterId, DirectoryId, NodeId, TopicId};
 use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
@@ -51,7 +52,9 @@ use crate::data::apply::Applier;
 pub use crate::data::inspect::{LogInspection, Part, PartitionInspection};
 use crate::data::open::OpenPlan;
 use crate::data::plane::Plane;
+pub use crate::data::seat::{Extent, Placed, Seat, SeatError};
 use crate::data::settings::SettingsSource;
+pub use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
 use crate::publish::{Published, Step};
@@ -159,6 +162,11 @@ impl Data {
     /// Follows the metadata: one call per step, in the order of the log, each awaited.
     pub async fn apply(&self, step: &Step) {
         self.applier.lock().await.apply(step).await;
+    }
+
+    /// The partitions of `topic` that this node leads, for the coordinators within.
+    pub fn seats(&self, topic: TopicId) -> Vec<Seat> {
+        Seat::all_of(&self.plane, topic)
     }
 
     /// Produce. Appends before it returns, so that pipelined batches keep their order; waiting

@@ -7,9 +7,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use log::{FileSlice, Log, LogError, Synced, Unsynced};
+use log::{AppendError, Appended, FileSlice, LeaderRules, Log, LogError, Synced, Unsynced};
 use model::{
-    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, TopicId,
+    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, Timestamp, TopicId,
     TopicPartition,
 };
 use replica::{Assignment, Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role, Transition};
@@ -129,6 +129,20 @@ impl Refused {
             Self::Log(error) => error.code(),
         }
     }
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// This node does not lead, or not in that epoch.
+    #[error(transparent)]
+    Partition(#[from] Refused),
+    /// Too few replicas are in sync.
+    #[error(transparent)]
+    Replicas(#[from] replica::WriteRefused),
+    /// The log does not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 /// What replication asks of the shell after a step.
@@ -277,6 +291,36 @@ impl State {
             (Some(asked), Some(known)) if asked > known => Err(Refused::UnknownEpoch),
             _ => Ok(()),
         }
+    }
+
+    /// Appends a batch as its leader, in `epoch` if one is named; for `acks=all` only while enough replicas
+    /// are in sync.
+    pub fn append(
+        &mut self,
+        now: Millis,
+        wall: Timestamp,
+        batch: &mut [u8],
+        rules: &LeaderRules,
+        epoch: Option<LeaderEpoch>,
+        needs_all: bool,
+    ) -> Result<(Appended, LeaderEpoch, Outcome), Unwritten> {
+        let (log, leader) = self.lead_in(epoch)?;
+        if needs_all {
+            leader.admit_acks_all()?;
+        }
+        let epoch = leader.leader_epoch();
+        let appended = match log.append_as_leader(batch, epoch, wall, rules) {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.fail_if_poisoned();
+                return Err(error.into());
+            }
+        };
+        let end = log.end();
+        self.used_at = Some(now);
+        self.dirty_since.get_or_insert(now);
+        let outcome = self.step(now, Input::Appended { end });
+        Ok((appended, epoch, outcome))
     }
 
     /// Whether this node leads in that epoch.

@@ -14,18 +14,19 @@ use bytes::Bytes;
 use log::{AppendError, Appended};
 use metadata::{Image, Topic};
 use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset};
-use replica::{AckState, Input};
+use replica::AckState;
 use tokio::time::Instant;
 use wire::batch::{BatchHeader, sole};
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{ProduceRequest, from_wire_uuid};
 
 use crate::data::durability;
-use crate::data::partition::{self, Partition, Refused};
+use crate::data::partition::{self, Partition, Refused, Unwritten};
 use crate::data::plane::Plane;
 use crate::data::produce::reply::{Done, PartitionReply, Replies, TopicReply};
 use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
+use crate::handlers::view::is_internal;
 use crate::server::{Answer, Reply};
 
 /// From this version on topics have ids instead of names.
@@ -63,6 +64,16 @@ enum Refusal {
     Replicas(#[from] replica::WriteRefused),
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl From<Unwritten> for Refusal {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Partition(refused) => Self::Partition(refused),
+            Unwritten::Replicas(refused) => Self::Replicas(refused),
+            Unwritten::Append(error) => Self::Append(error),
+        }
+    }
 }
 
 impl Refusal {
@@ -172,9 +183,15 @@ fn append_topic(
 
 fn find_topic<'a>(image: &'a Image, version: i16, data: &TopicProduceData) -> Result<&'a Topic, ErrorCode> {
     if version >= TOPIC_IDS_FROM {
-        return image.topic_by_id(from_wire_uuid(data.topic_id)).ok_or(ErrorCode::UnknownTopicId);
+        let found = image.topic_by_id(from_wire_uuid(data.topic_id)).ok_or(ErrorCode::UnknownTopicId)?;
+        // Their coordinators alone write them: they would not know of what others wrote.
+        return if is_internal(found.name.as_str()) {
+            Err(ErrorCode::InvalidTopicException)
+        } else {
+            Ok(found)
+        };
     }
-    if data.name.as_str() == METADATA_TOPIC {
+    if data.name.as_str() == METADATA_TOPIC || is_internal(&data.name) {
         return Err(ErrorCode::InvalidTopicException);
     }
     image.topic(data.name.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)
@@ -203,8 +220,7 @@ fn append(
     let grew = !appended.is_duplicate;
     let (log_start, needs_sync) = {
         let state = partition.lock();
-        let is_due = state.settings.flush_records().is_some_and(|most| state.unsynced_records() >= most);
-        (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), is_due)
+        (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), state.is_sync_due())
     };
     plane.carry_out(&partition, partition::Outcome { wake: outcome.wake || grew, ..outcome });
     let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
@@ -229,24 +245,7 @@ fn append_to(
         // A copy: the frame is shared by whatever else was decoded from it.
         _ => records.to_vec(),
     };
-    let mut state = partition.lock();
-    let (log, leader) = state.lead()?;
-    if acks == Acks::All {
-        leader.admit_acks_all()?;
-    }
-    let epoch = leader.leader_epoch();
-    let appended = match log.append_as_leader(&mut batch, epoch, wall, &rules) {
-        Ok(appended) => appended,
-        Err(error) => {
-            state.fail_if_poisoned();
-            return Err(error.into());
-        }
-    };
-    let end = log.end();
-    state.used_at = Some(now);
-    state.dirty_since.get_or_insert(now);
-    let outcome = state.step(now, Input::Appended { end });
-    Ok((appended, epoch, outcome))
+    Ok(partition.lock().append(now, wall, &mut batch, &rules, None, acks == Acks::All)?)
 }
 
 /// How a batch stands, `None` while it has to be waited for.

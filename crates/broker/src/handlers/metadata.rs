@@ -22,6 +22,7 @@ use wire::messages::{
 
 use crate::context::Context;
 use crate::dispatch::RequestContext;
+use crate::groups::internal_topics::InternalTopic;
 use crate::handlers::view::{self, CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use crate::publish::Picture;
 
@@ -163,12 +164,13 @@ fn missing_names(image: &Image, request: &MetadataRequest) -> BTreeSet<StrBytes>
 
 /// Has topics created and waits until they show, or until it is clear that they will not.
 async fn create(context: &Context, names: BTreeSet<StrBytes>) -> Arc<Picture> {
-    let topic = |name: &StrBytes| {
+    let topic = |name: &StrBytes| match InternalTopic::named(name) {
+        Some(internal) => internal.creatable(&context.config),
         // The cluster's own number of partitions and replicas.
-        CreatableTopic::default()
+        None => CreatableTopic::default()
             .with_name(wire::messages::topic(name))
             .with_num_partitions(-1)
-            .with_replication_factor(-1)
+            .with_replication_factor(-1),
     };
     let request = CreateTopicsRequest::default()
         .with_topics(names.iter().map(topic).collect())

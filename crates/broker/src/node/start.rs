@@ -21,6 +21,8 @@ use crate::controller_link::{ControllerLink, Office};
 use crate::controller_loop::{ControllerHandle, ControllerLoop, ControllerOptions, Tuning};
 use crate::controller_registration::{self, ControllerDescription};
 use crate::data::{Data, DataOptions};
+use crate::groups::Groups;
+use crate::groups::internal_topics::InternalTopics;
 use crate::identity::{self, Identity};
 use crate::lifecycle::{BrokerState, Lifecycle, Pace, SelfDescription};
 use crate::node::parts;
@@ -108,6 +110,11 @@ impl Starting {
         let controller_address =
             parts::advertised(&self.config.advertised_controllers, &self.addresses).into_iter().next();
         let controller_address = controller_address.map(|address| (address.host, address.port));
+        let groups = data.as_ref().map(|data| {
+            let seed = self.rng.u64(..);
+            Arc::new(Groups::new(data.clone(), &self.config, published.clone(), seed))
+        });
+        let internal_topics = InternalTopics::new(links.clone(), published.clone(), self.config.clone());
         let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
             node: self.config.node_id,
@@ -121,6 +128,8 @@ impl Starting {
             controller,
             controller_address,
             data,
+            groups,
+            internal_topics,
             broker,
         });
         self.register_controller(&context, &links);
@@ -497,7 +506,7 @@ struct Markers {
 /// What the metadata said before is about an earlier process: it may name this node the leader of what it
 /// lost since. The registration comes with the end of that, so the first step covers both.
 async fn apply(steps: Steps, context: Arc<Context>, applied: watch::Sender<Offset>) {
-    let Some(data) = &context.data else { return };
+    let (Some(data), Some(groups)) = (&context.data, &context.groups) else { return };
     let (mut broker, mut published) = (context.broker.clone(), context.published.clone());
     let Some(epoch) = broker.registered().await else { return };
     if published.wait_for(|picture| picture.end.get() > epoch.get()).await.is_none() {
@@ -506,6 +515,7 @@ async fn apply(steps: Steps, context: Arc<Context>, applied: watch::Sender<Offse
     loop {
         let step = steps.take().await;
         data.apply(&step).await;
+        groups.apply(&step);
         applied.send_replace(step.picture.end);
     }
 }

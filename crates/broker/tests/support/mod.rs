@@ -1,5 +1,6 @@
 //! A cluster in one process: nodes over pipes and disks in memory, on tokio's paused clock.
 
+pub mod groups;
 pub mod records;
 
 use std::collections::BTreeMap;
@@ -204,6 +205,14 @@ impl Cluster {
         let options = ConnectOptions::default();
         let connection = Connection::connect(&network, &format!("n{id}"), 9092, &options).await;
         Client { connection: connection.unwrap_or_else(|error| panic!("{error}")) }
+    }
+
+    /// The same where the node may be gone.
+    pub async fn try_client(&self, id: i32) -> Option<Client> {
+        let network = self.network.host("client");
+        let options = ConnectOptions::default();
+        let connection = Connection::connect(&network, &format!("n{id}"), 9092, &options).await.ok()?;
+        Some(Client { connection })
     }
 }
 

@@ -1,0 +1,202 @@
+//! A partition that this node leads, for the coordinators within the broker.
+//!
+//! They append to it, read it from its beginning and wait for its high watermark, all
+//! in one leader epoch: a seat of an epoch that is over refuses everything, so that
+//! what a deposed coordinator decides goes nowhere.
+//!
+//! Nothing here waits but [`Seat::sync`] and [`Seat::read`].
+
+use std::sync::Arc;
+
+use log::AppendError;
+use model::{LeaderEpoch, Millis, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
+use net::Blocking;
+use replica::Role;
+
+use crate::data::durability;
+use crate::data::partition::{self, Partition, Refused, State, Unwritten};
+use crate::data::plane::Plane;
+use crate::data::waiters::Waiter;
+
+/// A partition's leader's office, for as long as the epoch lasts.
+#[derive(Clone)]
+pub struct Seat {
+    plane: Arc<Plane>,
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+}
+
+/// How far a log reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its first offset.
+    pub start: Offset,
+    /// Everything below is committed.
+    pub high_watermark: Offset,
+    /// The next offset to be appended.
+    pub end: Offset,
+}
+
+/// What came of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The offset of the last record.
+    pub last: Offset,
+    /// Everything below is committed.
+    pub high_watermark: Offset,
+    /// `flush.messages` asks for a sync now.
+    pub sync_is_due: bool,
+}
+
+/// Why a seat did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SeatError {
+    /// The epoch is over, or the log is lost.
+    #[error("this broker does not lead the partition any more: {0}")]
+    Deposed(Refused),
+    /// Fewer replicas in sync than `min.insync.replicas`.
+    #[error(transparent)]
+    Replicas(replica::WriteRefused),
+    /// More than `max.message.bytes`.
+    #[error("{size} bytes of records, max.message.bytes of the topic allows {allowed}")]
+    TooLarge {
+        /// The batch's size.
+        size: usize,
+        /// The bound.
+        allowed: usize,
+    },
+    /// The log refused, or cannot be read.
+    #[error(transparent)]
+    Log(AppendError),
+}
+
+impl Seat {
+    /// Those of `topic` that this node has now.
+    pub(super) fn all_of(plane: &Arc<Plane>, topic: TopicId) -> Vec<Self> {
+        let led = plane.partitions_of(topic).into_iter().filter_map(|partition| {
+            let epoch = match partition.look().replica.role() {
+                Role::Leader(leader) => leader.leader_epoch(),
+                _ => return None,
+            };
+            Some(Self { plane: plane.clone(), partition, epoch })
+        });
+        led.collect()
+    }
+
+    /// The partition's number.
+    pub fn index(&self) -> PartitionIndex {
+        self.partition.key.1
+    }
+
+    /// Its topic's name and its number.
+    pub fn name(&self) -> &TopicPartition {
+        &self.partition.name
+    }
+
+    /// The epoch it lasts.
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// Whether it is the same office.
+    pub fn is(&self, other: &Self) -> bool {
+        self.partition.key == other.partition.key && self.epoch == other.epoch
+    }
+
+    /// What time it is, on both clocks.
+    pub fn now(&self) -> (Millis, Timestamp) {
+        (self.plane.options.clock.now(), self.plane.options.clock.wall())
+    }
+
+    /// Where work runs that waits for a disk.
+    pub fn blocking(&self) -> &Blocking {
+        &self.plane.options.blocking
+    }
+
+    /// How far the log reaches; `None` when the epoch is over.
+    pub fn extent(&self) -> Option<Extent> {
+        let state = self.partition.look();
+        let (Role::Leader(leader), Some(log)) = (state.replica.role(), &state.log) else { return None };
+        let extent = Extent { start: log.start(), high_watermark: leader.high_watermark(), end: log.end() };
+        (leader.leader_epoch() == self.epoch).then_some(extent)
+    }
+
+    /// Appends one batch, for which as many replicas are asked as for `acks=all`.
+    pub fn append(&self, mut batch: Vec<u8>) -> Result<Placed, SeatError> {
+        let (now, wall) = self.now();
+        let mut state = self.partition.lock();
+        let rules = state.settings.rules(wall);
+        let written = state.append(now, wall, &mut batch, &rules, Some(self.epoch), true);
+        let (appended, outcome) = match written {
+            Ok((appended, _, outcome)) => (appended, outcome),
+            Err(unwritten) => {
+                drop(state);
+                self.partition.waiters.wake();
+                return Err(self.refused(unwritten, batch.len(), rules.batch.batch_bytes_max));
+            }
+        };
+        let high_watermark = match state.replica.role() {
+            Role::Leader(leader) => leader.high_watermark(),
+            _ => Offset::ZERO,
+        };
+        let sync_is_due = state.is_sync_due();
+        drop(state);
+        // Followers wait for what was appended.
+        self.plane.carry_out(&self.partition, partition::Outcome { wake: true, ..outcome });
+        Ok(Placed { last: appended.last, high_watermark, sync_is_due })
+    }
+
+    /// Whole batches from the one that holds `from` on, about as many bytes as asked for, one batch at
+    /// least; none at the log's end.
+    pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<Option<Vec<u8>>, SeatError> {
+        let this = self.clone();
+        self.blocking().run(move || this.read_now(from, bytes_max)).await
+    }
+
+    fn read_now(&self, from: Offset, bytes_max: usize) -> Result<Option<Vec<u8>>, SeatError> {
+        let slice = {
+            let mut state = self.partition.lock();
+            state.used_at = Some(self.plane.options.clock.now());
+            let (log, _) = state.lead_in(Some(self.epoch)).map_err(SeatError::Deposed)?;
+            let end = log.end();
+            log.read(from, bytes_max, end, true).map_err(|error| SeatError::Log(error.into()))?
+        };
+        let Some(slice) = slice else { return Ok(None) };
+        slice.read().map(Some).map_err(|source| {
+            let path = self.partition.name.to_string().into();
+            SeatError::Log(log::LogError::Io { doing: "read", path, source }.into())
+        })
+    }
+
+    /// Wakes `waiter` whenever the partition moves on, until it is dropped.
+    pub fn subscribe(&self, waiter: &Arc<Waiter>) {
+        self.partition.waiters.subscribe(waiter);
+    }
+
+    /// Returns when all that is appended survives a power cut, or when it never will.
+    pub async fn sync(&self) {
+        let Some(extent) = self.extent() else { return };
+        if let Err(error) = durability::sync_to(&self.plane, &self.partition, extent.end).await {
+            tracing::error!(partition = %self.partition.name, %error, "a coordinator's records were not synced");
+        }
+    }
+
+    fn refused(&self, unwritten: Unwritten, size: usize, allowed: usize) -> SeatError {
+        match unwritten {
+            Unwritten::Partition(refused) => SeatError::Deposed(refused),
+            Unwritten::Replicas(refused) => SeatError::Replicas(refused),
+            Unwritten::Append(_) if size > allowed => SeatError::TooLarge { size, allowed },
+            Unwritten::Append(error) => {
+                tracing::error!(partition = %self.partition.name, %error, "a coordinator's records were not written");
+                SeatError::Log(error)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether as many records wait for a sync as `flush.messages` bears.
+    pub(super) fn is_sync_due(&self) -> bool {
+        self.settings.flush_records().is_some_and(|most| self.unsynced_records() >= most)
+    }
+}

@@ -1,0 +1,211 @@
+//! The group coordinator of this broker: requests about groups, on their way to the shards and back.
+//!
+//! ```text
+//!   dispatch -> Groups -> admit, topics -> route -> host -> shell -> coordinator::Shard
+//!                                                             |
+//!                                                             +-> seat (data): append, read, watermark
+//! ```
+//!
+//! A group lives in one partition of `__consumer_offsets`, and whoever leads that partition is its
+//! coordinator. What a group may do is decided in `coordinator`; here records reach the log, and
+//! answers wait until they are committed.
+//!
+//! Below `Groups` nothing knows what a group is: `host`, `shell` and `internal_topics` serve any
+//! coordinator that keeps its state in a log ([`hosted::Hosted`]).
+
+mod admit;
+pub mod host;
+pub mod hosted;
+pub mod internal_topics;
+mod shard;
+pub mod shell;
+mod topics;
+mod view;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use config::{GroupsConfig, NodeConfig};
+use coordinator::{Call, Caller, Client, Route, Shard, route};
+use model::{ErrorCode, Uuid};
+use tokio::sync::oneshot;
+use wire::messages::{RequestKind, ResponseKind, StrBytes, text};
+
+use crate::data::Data;
+use crate::dispatch::RequestContext;
+use crate::groups::host::Host;
+use crate::groups::internal_topics::InternalTopic;
+use crate::groups::shell::{Shell, Terms};
+use crate::groups::topics::Finish;
+use crate::publish::{Published, Step};
+use crate::server::{Answer, Reply};
+
+/// Everything that groups need of this broker.
+pub struct Groups {
+    host: Host<Shard>,
+    published: Published,
+    /// How many partitions the topic will have, until it has.
+    partitions: i32,
+    /// Members' ids are drawn from it.
+    chance: Mutex<fastrand::Rng>,
+}
+
+/// A part of a request that was asked, or was refused.
+enum Asked {
+    Waiting(RequestKind, oneshot::Receiver<ResponseKind>),
+    Done(ResponseKind),
+}
+
+impl Groups {
+    /// The coordinator of a broker whose partitions are `data`'s.
+    pub fn new(data: Arc<Data>, config: &NodeConfig, published: Published, seed: u64) -> Self {
+        let GroupsConfig { topic, codec, .. } = &config.groups;
+        let settings = shard::settings(&config.groups);
+        let terms = Terms {
+            new: Box::new(move |high_watermark, _| Shard::new(settings.clone(), high_watermark)),
+            run: Box::new(|_, errand| match errand {}),
+            published: published.clone(),
+            codec: shard::codec(*codec),
+            load_bytes: topic.load_buffer_bytes as usize,
+        };
+        Self {
+            host: Host::new(InternalTopic::Offsets, data, terms),
+            published,
+            partitions: topic.partitions,
+            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }
+    }
+
+    /// Follows the metadata: which partitions are led here, which topics are gone. To be called in the
+    /// order of the steps, after the data plane took each.
+    pub fn apply(&self, step: &Step) {
+        self.host.apply(step);
+    }
+
+    /// Sends everybody who waits elsewhere, and ends.
+    pub async fn stop(&self) {
+        self.host.stop().await;
+    }
+
+    /// Answers a request about groups; gives back any other. What it asks of the groups is decided
+    /// before this returns, so that requests of one connection keep their order.
+    pub fn answer(&self, asker: &RequestContext, request: RequestKind) -> Result<Answer, Box<RequestKind>> {
+        if !coordinator::is_ours(&request) {
+            return Err(Box::new(request));
+        }
+        let version = asker.version;
+        if let Err(code) = admit::admit(asker, &request) {
+            return Ok(Answer::message(refused(&request, version, code)));
+        }
+        let picture = self.published.get();
+        let (request, finish) = topics::resolve(&picture.image, asker, request);
+        let Some(request) = request else { return Ok(Answer::message(finish.alone())) };
+        let partitions = InternalTopic::Offsets.partitions(&picture.image).unwrap_or(self.partitions);
+        let route = route(&request, partitions).expect("asked about above");
+        let asked = match route {
+            Route::One(partition) => vec![self.ask(asker, partition, request)],
+            Route::All => self.ask_all(asker, request),
+            Route::Parts(parts) if parts.is_empty() => {
+                vec![Asked::Done(refused(&request, version, ErrorCode::None))]
+            }
+            Route::Parts(parts) => {
+                parts.into_iter().map(|(partition, part)| self.ask(asker, partition, part)).collect()
+            }
+        };
+        Ok(gather(asked, version, finish))
+    }
+
+    fn ask(&self, asker: &RequestContext, partition: i32, request: RequestKind) -> Asked {
+        match self.host.shell(partition) {
+            Some(shell) => self.ask_shell(asker, &shell, request),
+            None => Asked::Done(refused(&request, asker.version, ErrorCode::NotCoordinator)),
+        }
+    }
+
+    fn ask_shell(&self, asker: &RequestContext, shell: &Shell<Shard>, request: RequestKind) -> Asked {
+        let client = Client {
+            id: text(asker.client_id.as_deref().unwrap_or_default()),
+            host: host_text(asker.peer.ip()),
+        };
+        let (chance, version) = (self.draw(), asker.version);
+        let call = Call { caller: Caller { token: shell::NO_TOKEN, version }, client, chance, request };
+        let (call, asked) = shell.ask(call);
+        match asked {
+            Ok(receiver) => Asked::Waiting(call.request, receiver),
+            Err(code) => Asked::Done(refused(&call.request, version, code)),
+        }
+    }
+
+    /// Every shard that is led here; one that just went elsewhere is that one's to list.
+    fn ask_all(&self, asker: &RequestContext, request: RequestKind) -> Vec<Asked> {
+        let shells = self.host.shells();
+        let not_here = refused(&request, asker.version, ErrorCode::NotCoordinator);
+        let asked = shells.iter().map(|shell| self.ask_shell(asker, shell, request.clone()));
+        let here = asked.filter(|asked| !matches!(asked, Asked::Done(done) if *done == not_here));
+        let nothing = Asked::Done(refused(&request, asker.version, ErrorCode::None));
+        std::iter::once(nothing).chain(here).collect()
+    }
+
+    fn draw(&self) -> Uuid {
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(id) = Uuid::from_random(chance.u128(..).to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+}
+
+fn refused(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {
+    coordinator::refuse(request, version, code).expect("only what is a group coordinator's is asked")
+}
+
+/// Joins the answers to the parts of a request, now if they are there.
+fn gather(mut asked: Vec<Asked>, version: i16, finish: Finish) -> Answer {
+    let mut all_there = true;
+    for part in &mut asked {
+        let Asked::Waiting(_, receiver) = part else { continue };
+        match receiver.try_recv() {
+            Ok(response) => *part = Asked::Done(response),
+            Err(oneshot::error::TryRecvError::Empty) => all_there = false,
+            Err(oneshot::error::TryRecvError::Closed) => {}
+        }
+    }
+    let joining = async move {
+        let mut joined: Option<ResponseKind> = None;
+        for part in asked {
+            let response = match part {
+                Asked::Done(response) => response,
+                // A shard that is dropped answers before; if it did not, it was no coordinator any more.
+                Asked::Waiting(request, receiver) => {
+                    let answer = receiver.await;
+                    answer.unwrap_or_else(|_| refused(&request, version, ErrorCode::NotCoordinator))
+                }
+            };
+            match &mut joined {
+                None => joined = Some(response),
+                Some(joined) => coordinator::join(joined, response),
+            }
+        }
+        Reply::message(finish.with(joined.expect("a request has one part at least"), version))
+    };
+    if all_there {
+        use futures_util::FutureExt;
+        if let Some(reply) = joining.now_or_never() {
+            return Answer::Now(reply);
+        }
+        unreachable!("nothing of it waits");
+    }
+    Answer::Later(Box::pin(joining))
+}
+
+/// An address as Kafka writes it: Java's words for one without a name.
+fn host_text(address: IpAddr) -> StrBytes {
+    match address.to_canonical() {
+        IpAddr::V4(address) => text(&format!("/{address}")),
+        IpAddr::V6(address) => {
+            let parts: Vec<String> = address.segments().iter().map(|part| format!("{part:x}")).collect();
+            text(&format!("/{}", parts.join(":")))
+        }
+    }
+}
