@@ -99,6 +99,9 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
     Ok(found)
 }
 
+/// How far a log holds what a checkpoint says of it.
+type Holds = fn(&Found, &Log) -> Offset;
+
 /// A log that came up shorter than a checkpoint says grows again before the next is written: killed in
 /// between, the node would take records for committed, or for durable, that have the offsets of others.
 fn lower_checkpoints(
@@ -108,7 +111,7 @@ fn lower_checkpoints(
     found: &BTreeMap<TopicPartition, Found>,
 ) -> Result<(), DataError> {
     let disk = plan.disk.as_ref();
-    let holds: [(&str, fn(&Found, &Log) -> Offset); 2] =
+    let holds: [(&str, Holds); 2] =
         [(HIGH_WATERMARK, |found, _| found.high_watermark), (RECOVERY_POINT, |_, log| log.recovery_point())];
     for (name, holds) in holds {
         // One that cannot be read counts as empty, and was warned of.
