@@ -36,7 +36,7 @@ pub use member::{Member, Protocol, Waiting};
 pub const CONSUMER: &str = "consumer";
 
 /// How many of its last rebalances a group remembers the reasons of.
-const CAUSES_MAX: usize = 16;
+pub(crate) const CAUSES_MAX: usize = 16;
 /// How many ids may be handed out and not used yet. Each is kept for a session timeout, half an hour at most; a client
 /// that asks and asks must not fill the memory.
 pub(crate) const EXPECTED_MAX: usize = 10_000;

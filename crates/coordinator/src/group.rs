@@ -68,6 +68,14 @@ impl Group {
         }
     }
 
+    /// Why it rebalanced lately, the last reason last.
+    pub fn causes(&self) -> Vec<&classic::Cause> {
+        match self {
+            Self::Classic(group) => group.causes().collect(),
+            Self::Consumer(watched) => watched.causes().collect(),
+        }
+    }
+
     /// Whether one of its members reads `topic`, as far as can be told.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {

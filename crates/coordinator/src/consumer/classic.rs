@@ -290,7 +290,7 @@ pub(crate) fn leave(
         codes.push(found.as_ref().map_or_else(Refusal::code, |_| ErrorCode::None));
         gone.extend(found.ok().filter(|found| !gone.contains(found)));
     }
-    leave::fence(turn, id, &gone);
+    leave::fence(turn, id, &gone, leave::LEFT_ITSELF);
     codes
 }
 

@@ -265,6 +265,13 @@ pub(crate) fn write_member(
     watched.seen = Some(turn.cluster.version());
     let raises = renamed || rewritten || refreshed || group.epoch() == 0;
     if raises || (!seen && target::have_topics_changed(turn, &turn.consumer_group(id))) {
+        let reason = match known {
+            None => "a member joined",
+            Some(_) if renamed || rewritten => "a member reads other topics",
+            Some(_) if refreshed => "an expression stands for other topics",
+            Some(_) => "topics or their partitions changed",
+        };
+        watched.remember(turn, member, reason);
         target::raise(turn, id, &group, seen)?;
     }
     Ok(renamed || rewritten)

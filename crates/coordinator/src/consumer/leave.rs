@@ -11,6 +11,9 @@ use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
+/// Why a group rebalances when a member says goodbye.
+pub(crate) const LEFT_ITSELF: &str = "a member left";
+
 /// A heartbeat that says goodbye, for good or until the same instance comes back.
 pub(crate) fn decide(
     turn: &mut Turn<'_>,
@@ -28,7 +31,7 @@ pub(crate) fn decide(
         write_current(turn, id, &member, &current);
         turn.put_consumer(id, watched);
     } else {
-        fence(turn, id, &[member]);
+        fence(turn, id, &[member], LEFT_ITSELF);
     }
     let response = ConsumerGroupHeartbeatResponse::default().with_error_code(ErrorCode::None.code());
     Ok(response.with_member_id(Some(request.member_id.clone())).with_member_epoch(request.member_epoch))
@@ -49,11 +52,14 @@ pub(crate) fn find(group: &Group, member: &str, instance: Option<&str>) -> Resul
 }
 
 /// Takes members out; what they had is free.
-pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id]) {
+pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id], reason: &str) {
     let Some(mut watched) = turn.consumer(id).filter(|_| !members.is_empty()) else { return };
     if downgrade::applies(turn, &watched.group, members) && downgrade::convert(turn, id, members) {
         downgrade::rebalance(turn, id, "the last member of the new protocol left");
         return;
+    }
+    if let Some(first) = members.first() {
+        watched.remember(turn, first, reason);
     }
     for member in members {
         remove(turn, id, member);

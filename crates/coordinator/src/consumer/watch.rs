@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 use model::Millis;
 use wire::messages::text;
 
 use super::member::State;
 use super::{Group, Id, leave, target};
 use crate::alarm::{Alarm, Subject};
+use crate::classic::{CAUSES_MAX, Cause};
 use crate::turn::Turn;
 
 /// The alarms of one member.
@@ -37,6 +38,7 @@ pub struct Watched {
     pub(super) seen: Option<u64>,
     /// The view in which its expressions were looked up last, and when.
     pub(super) looked_up: Option<(u64, Millis)>,
+    causes: Vector<Cause>,
 }
 
 impl Watched {
@@ -51,6 +53,20 @@ impl Watched {
         if let Some(had) = had.filter(|had| self.group.member(had).is_none()) {
             self.alarms.remove(had);
         }
+    }
+
+    /// Why its epoch was raised lately, the last reason last.
+    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
+        self.causes.iter()
+    }
+
+    /// Notes why the epoch that was is over, because of whom.
+    pub(super) fn remember(&mut self, turn: &Turn<'_>, member: &str, reason: &str) {
+        if self.causes.len() == CAUSES_MAX {
+            self.causes.pop_front();
+        }
+        let (at, generation) = (turn.now.time, self.group.epoch());
+        self.causes.push_back(Cause { at, generation, member: text(member), reason: reason.to_owned() });
     }
 
     /// The group.
@@ -130,6 +146,16 @@ pub(crate) enum Which {
 }
 
 impl Which {
+    /// What a member did that is fenced because of it.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Session => "a member's session timed out",
+            Self::Revocation => "a member did not give up its partitions in time",
+            Self::Join => "a classic member did not join in time",
+            Self::Sync => "a classic member did not ask for its assignment in time",
+        }
+    }
+
     fn of(self, alarms: &mut Alarms) -> &mut Alarm {
         match self {
             Self::Session => &mut alarms.session,
@@ -159,6 +185,6 @@ pub(crate) fn ring(turn: &mut Turn<'_>, at: Millis, subject: Subject, which: Whi
         && (which != Which::Revocation || watched.group.current(&member).epoch == alarms.revoking_in);
     turn.put_consumer(&id, watched);
     if late {
-        leave::fence(turn, &id, &[member]);
+        leave::fence(turn, &id, &[member], which.reason());
     }
 }
