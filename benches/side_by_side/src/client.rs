@@ -23,7 +23,7 @@ const POLL_PAUSE: Duration = Duration::from_millis(5);
 const METADATA: i16 = 12;
 const CREATE_TOPICS: i16 = 7;
 const DELETE_TOPICS: i16 = 5;
-const DESCRIBE_QUORUM: i16 = 1;
+const DESCRIBE_QUORUM: i16 = 2;
 const LIST_OFFSETS: i16 = 5;
 
 /// A connection to one node.
