@@ -124,10 +124,10 @@ served! {
     BrokerHeartbeat 0..=1, Some(0), Controller;
     UnregisterBroker 0..=0, Some(0), Both;
     AllocateProducerIds 0..=0, Some(0), Controller;
-    ControllerRegistration 0..=0, Some(0), Controller;
-    AssignReplicasToDirs 0..=0, Some(0), Controller;
     ConsumerGroupHeartbeat 0..=1, Some(0), Broker;
     ConsumerGroupDescribe 0..=1, Some(0), Broker;
+    ControllerRegistration 0..=0, Some(0), Controller;
+    AssignReplicasToDirs 0..=0, Some(0), Controller;
     DescribeTopicPartitions 0..=0, Some(0), Broker;
 }
 
