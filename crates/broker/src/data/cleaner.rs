@@ -47,6 +47,7 @@ struct Cleaner {
 pub async fn run(plane: Arc<Plane>) {
     let mut applied = plane.applied.subscribe();
     tokio::select! {
+        biased;
         // Before, nobody knows which logs are whose.
         known = applied.wait_for(|applied| *applied > Offset::ZERO) => if known.is_err() { return },
         () = plane.stop.cancelled() => return,
@@ -62,6 +63,7 @@ pub async fn run(plane: Arc<Plane>) {
             working.push(work::clean(plane.clone(), partition, from, limits(&config), cleaner.pace.clone()));
         }
         tokio::select! {
+            biased;
             Some((partition, outcome)) = working.next() => cleaner.take(&partition, outcome).await,
             () = tokio::time::sleep(config.backoff.max(BACKOFF_MIN)) => {}
             () = plane.stop.cancelled() => {}
