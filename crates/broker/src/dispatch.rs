@@ -60,6 +60,10 @@ pub enum Body {
 /// Reads a frame. An error is the reason to close the connection.
 pub fn decode(mut frame: Bytes, listener: ListenerKind) -> Result<Decoded, String> {
     let mut header = RequestHeader::decode(&mut frame).map_err(|error| error.to_string())?;
+    if header.api_key == ApiKey::WriteTxnMarkers as i16 && header.api_version == wire::markers::VERSION {
+        let body = wire::markers::to_version_1(&frame).ok_or("WriteTxnMarkers 2 that is none")?;
+        frame = body.into();
+    }
     header.api_version = wire::api::message_version(header.api_key, header.api_version);
     let body = decode_body(&header, frame, listener)?;
     let RequestHeader { api_key, api_version: version, correlation_id, client_id } = header;
@@ -144,6 +148,8 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
         K::DescribeLogDirs(request) => data.describe_log_dirs(request).await,
         K::AlterReplicaLogDirs(request) => data.alter_replica_log_dirs(request).await,
         K::OffsetForLeaderEpoch(request) => data.offset_for_leader_epoch(&asker, request).await,
+        K::WriteTxnMarkers(request) => data.write_txn_markers(request).await,
+        K::DescribeProducers(request) => data.describe_producers(request).await,
         K::InitProducerId(request) => data.init_producer_id(&asker, request).await,
         K::ApiVersions(_) => Answer::message(handlers::api_versions::handle(context, &asker)),
         K::Metadata(request) => later(handlers::metadata::handle(cx, asker, request)),

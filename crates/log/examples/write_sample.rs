@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! cargo run -p kastle-log --example write_sample -- /tmp/sample/orders-0
-//! kafka-dump-log --deep-iteration --print-data-log --files <each .log, .index, .timeindex, .snapshot>
+//! kafka-dump-log --deep-iteration --print-data-log --files <each .log, .index, .timeindex, .txnindex, .snapshot>
 //! kafka-dump-log --index-sanity-check --files <each .index and .timeindex>
 //! ```
 //!
-//! Small segments, several epochs, plain and idempotent batches, times that go back
-//! now and then, a truncation and a clean stop: what a log goes through in a year.
+//! Small segments, several epochs, plain and idempotent batches, transactions that
+//! overlap and end either way, times that go back now and then, a truncation and a
+//! clean stop: what a log goes through in a year.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kastle_log::disk::RealDisk;
+use kastle_log::producers::{Origin, TransactionEnd, Verification};
 use kastle_log::{LeaderRules, Log, LogOptions};
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
 use wire::batch::{BatchBuilder, NewRecord, Producer, Rules};
@@ -39,6 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut log = Log::create(Arc::new(RealDisk), dir, options, Some(Uuid::from_u128(4_711)))?;
     for number in 0..BATCHES {
         append(&mut log, number)?;
+        if number % 10 == 5 {
+            transact(&mut log, number)?;
+        }
         if number % 100 == 50 {
             log.flush()?;
         }
@@ -77,5 +82,31 @@ fn append(log: &mut Log, number: i64) -> Result<(), Box<dyn Error>> {
     builder.finish(&mut bytes)?;
     let epoch = LeaderEpoch::new(i32::try_from(number / 60)?);
     log.append_as_leader(&mut bytes, epoch, Timestamp::new(BEGAN + number * 1_000), &RULES)?;
+    Ok(())
+}
+
+/// Goes on with the transactions of two producers: each begins one, and ends it when it is its turn again,
+/// every third one with a commit.
+fn transact(log: &mut Log, number: i64) -> Result<(), Box<dyn Error>> {
+    let (turn, epoch) = (number / 10, LeaderEpoch::new(i32::try_from(number / 60)?));
+    let (producer, now) = (ProducerId::new(2_000 + turn % 2), Timestamp::new(BEGAN + number * 1_000));
+    // Every transaction has an epoch of its own, and so begins with sequence 0.
+    let era = i16::try_from(turn / 2)?;
+    if log.producers().transaction_of(producer).is_some() {
+        let commit = turn % 3 == 0;
+        let (epoch_of_end, coordinator_epoch) = (ProducerEpoch::new(era), 7);
+        let end = TransactionEnd { producer, epoch: epoch_of_end, commit, coordinator_epoch, version: 2 };
+        log.append_end(&end, epoch, now)?;
+    }
+    let first = Producer { id: producer, epoch: ProducerEpoch::new(era), base_sequence: 0 };
+    let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0)).producer(first, true);
+    builder.push(&NewRecord {
+        timestamp: now,
+        value: Some(b"part of a transaction"),
+        ..NewRecord::default()
+    });
+    let mut bytes = Vec::new();
+    builder.finish(&mut bytes)?;
+    log.append_from(Origin::Client(Verification::Off), &mut bytes, epoch, now, &RULES)?;
     Ok(())
 }

@@ -103,6 +103,7 @@ served! {
     // Version 6 is two-phase commit (KIP-939), unstable in every release so far.
     InitProducerId 0..=5, Some(2), Broker;
     OffsetForLeaderEpoch 2..=4, Some(4), Broker;
+    WriteTxnMarkers 1..=1, Some(1), Broker;
     DescribeConfigs 1..=4, Some(4), Both;
     AlterConfigs 0..=2, Some(2), Both;
     AlterReplicaLogDirs 1..=2, Some(2), Broker;
@@ -120,6 +121,7 @@ served! {
     Envelope 0..=0, Some(0), Controller;
     FetchSnapshot 0..=1, Some(0), Controller;
     DescribeCluster 0..=2, Some(0), Both;
+    DescribeProducers 0..=0, Some(0), Broker;
     BrokerRegistration 0..=4, Some(0), Controller;
     BrokerHeartbeat 0..=1, Some(0), Controller;
     UnregisterBroker 0..=0, Some(0), Both;
@@ -139,7 +141,8 @@ const PRODUCE_ADVERTISED_MIN: i16 = 0;
 /// send them without asking what we serve, once `metadata.version` is 4.3.
 /// BrokerHeartbeat 2 adds a tagged field to the request, cordoned log directories (KIP-1066), which is skipped.
 /// ListOffsets 11 adds a special timestamp, the earliest offset to be uploaded (KIP-1023).
-const BEYOND: &[ApiKey] = &[ApiKey::BrokerHeartbeat, ApiKey::ListOffsets];
+/// WriteTxnMarkers 2 adds a field in between (KIP-1228): [`markers`](crate::markers) writes such a request anew.
+const BEYOND: &[ApiKey] = &[ApiKey::BrokerHeartbeat, ApiKey::ListOffsets, ApiKey::WriteTxnMarkers];
 
 /// The version whose messages read and write what is called `version` on the wire.
 pub fn message_version(key: i16, version: i16) -> i16 {

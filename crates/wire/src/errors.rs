@@ -37,6 +37,8 @@ pub fn respond(
         RequestKind::ElectLeaders(request) => answer.elect_leaders(request, version).into(),
         RequestKind::AlterPartitionReassignments(request) => answer.reassign(request).into(),
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
+        RequestKind::WriteTxnMarkers(request) => answer.write_txn_markers(request).into(),
+        RequestKind::DescribeProducers(request) => answer.describe_producers(request).into(),
         other => {
             return groups::respond(other, version, answer.code).or_else(|| answer.at_the_head(other));
         }
@@ -104,6 +106,40 @@ impl Answer {
             }
             _ => return None,
         })
+    }
+
+    fn write_txn_markers(&self, request: &WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+        use write_txn_markers_response::*;
+        let partition = |&index: &i32| {
+            WritableTxnMarkerPartitionResult::default().with_partition_index(index).with_error_code(self.code)
+        };
+        let markers = request.markers.iter().map(|marker| {
+            let topics = marker.topics.iter().map(|topic| {
+                WritableTxnMarkerTopicResult::default()
+                    .with_name(topic.name.clone())
+                    .with_partitions(topic.partition_indexes.iter().map(partition).collect())
+            });
+            WritableTxnMarkerResult::default()
+                .with_producer_id(marker.producer_id)
+                .with_topics(topics.collect())
+        });
+        WriteTxnMarkersResponse::default().with_markers(markers.collect())
+    }
+
+    fn describe_producers(&self, request: &DescribeProducersRequest) -> DescribeProducersResponse {
+        use describe_producers_response::*;
+        let partition = |&index: &i32| {
+            PartitionResponse::default()
+                .with_partition_index(index)
+                .with_error_code(self.code)
+                .with_error_message(self.message.clone())
+        };
+        let topics = request.topics.iter().map(|topic| {
+            TopicResponse::default()
+                .with_name(topic.name.clone())
+                .with_partitions(topic.partition_indexes.iter().map(partition).collect())
+        });
+        DescribeProducersResponse::default().with_topics(topics.collect())
     }
 
     fn produce(&self, request: &ProduceRequest) -> ProduceResponse {

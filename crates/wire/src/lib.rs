@@ -12,6 +12,7 @@ pub mod codec;
 pub mod errors;
 pub mod frame;
 pub mod header;
+pub mod markers;
 pub mod messages;
 pub mod request;
 pub mod response;

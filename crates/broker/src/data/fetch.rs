@@ -220,6 +220,8 @@ impl Plan {
         };
         PartitionOut {
             high_watermark: Some(out.high_watermark),
+            last_stable: Some(out.last_stable),
+            aborted: out.aborted,
             log_start: Some(out.log_start),
             diverging: out.diverging,
             records,

@@ -24,6 +24,20 @@ const NOT_AVAILABLE_FROM: i16 = 5;
 /// From this version on epochs are told.
 const EPOCHS_FROM: i16 = 4;
 
+/// The isolation level of who reads no open transactions.
+const READ_COMMITTED: i8 = 1;
+
+/// How far into a log the asker sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To its end: a follower.
+    Everything,
+    /// To the high watermark.
+    Committed,
+    /// To the first open transaction.
+    Stable,
+}
+
 /// What is told of one partition.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
@@ -67,6 +81,11 @@ pub async fn handle(
 
 fn list(plane: &Plane, image: &Image, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let follower = NodeId::from_wire(request.replica_id.0);
+    let reach = match (follower, request.isolation_level) {
+        (Some(_), _) => Reach::Everything,
+        (None, READ_COMMITTED) => Reach::Stable,
+        (None, _) => Reach::Committed,
+    };
     let topics = request.topics.into_iter().map(|topic| {
         let found = image.topic(topic.name.as_str());
         let partitions = topic.partitions.iter().map(|data| {
@@ -75,7 +94,7 @@ fn list(plane: &Plane, image: &Image, version: i16, request: ListOffsetsRequest)
                 None => Err(ErrorCode::UnknownTopicOrPartition),
             };
             let told = partition.map_err(Unlisted::Code).and_then(|partition| {
-                look(&partition, data, version, follower).inspect_err(|error| {
+                look(&partition, data, version, reach).inspect_err(|error| {
                     if error.code() == ErrorCode::KafkaStorageError {
                         tracing::warn!(partition = %partition.name, %error, "a log cannot be looked through");
                     }
@@ -107,14 +126,18 @@ fn look(
     partition: &Partition,
     data: &ListOffsetsPartition,
     version: i16,
-    follower: Option<NodeId>,
+    reach: Reach,
 ) -> Result<Found, Unlisted> {
     let mut state = partition.lock();
     let (log, leader) = state.lead_in(LeaderEpoch::from_wire(data.current_leader_epoch))?;
-    let visible = if follower.is_some() { log.end() } else { leader.high_watermark() };
+    let visible = match reach {
+        Reach::Everything => log.end(),
+        Reach::Committed => leader.high_watermark(),
+        Reach::Stable => log.last_stable(leader.high_watermark()),
+    };
     // A new leader may not know yet how far the last one's watermark was; an answer now could take
     // back what a consumer has been told.
-    let is_behind = follower.is_none() && leader.high_watermark() < leader.epoch_start();
+    let is_behind = reach != Reach::Everything && leader.high_watermark() < leader.epoch_start();
     let unknown_yet = || {
         let code = if version >= NOT_AVAILABLE_FROM {
             ErrorCode::OffsetNotAvailable

@@ -10,6 +10,7 @@ mod attic;
 mod checkpoints;
 mod cleaner;
 mod delete_records;
+mod describe_producers;
 mod dir_reports;
 mod durability;
 mod failed_dirs;
@@ -30,8 +31,11 @@ mod producer_ids;
 mod seat;
 mod settings;
 mod throttle;
+mod transactions;
 mod upkeep;
+mod verify;
 mod waiters;
+mod write_txn_markers;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -43,8 +47,9 @@ use model::{ClusterId, DirectoryId, NodeId, TopicId};
 use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
-    AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, ResponseKind,
+    AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    ResponseKind, WriteTxnMarkersRequest,
 };
 
 use crate::controller_link::ControllerLink;
@@ -54,7 +59,9 @@ use crate::data::open::OpenPlan;
 use crate::data::plane::Plane;
 pub use crate::data::seat::{Extent, Placed, Seat, SeatError};
 use crate::data::settings::SettingsSource;
+pub use crate::data::verify::{Lookup, TxnVerifier, Verified};
 pub use crate::data::waiters::Waiter;
+pub use crate::data::write_txn_markers::{Marked, MarkerListener};
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
 use crate::publish::{Published, Step};
@@ -212,6 +219,28 @@ impl Data {
     /// InitProducerId.
     pub async fn init_producer_id(&self, _asker: &RequestContext, request: InitProducerIdRequest) -> Answer {
         later(producer_ids::handle(self.plane.clone(), request))
+    }
+
+    /// WriteTxnMarkers. Appends before it returns, as [`produce`](Self::produce). Whether the asker may,
+    /// CLUSTER_ACTION or ALTER of the cluster, is to be asked before.
+    pub async fn write_txn_markers(&self, request: WriteTxnMarkersRequest) -> Answer {
+        write_txn_markers::handle(&self.plane, request).await
+    }
+
+    /// DescribeProducers. Whether the asker may READ the topics is to be asked before.
+    pub async fn describe_producers(&self, request: DescribeProducersRequest) -> Answer {
+        later(describe_producers::handle(self.plane.clone(), request))
+    }
+
+    /// Has `verifier` asked before a transaction begins in a partition, instead of the coordinator over the
+    /// network.
+    pub fn verify_with(&self, verifier: Arc<dyn TxnVerifier>) {
+        self.plane.seams.set_verifier(verifier);
+    }
+
+    /// Tells `listener` of every transaction that ends in a partition of `__consumer_offsets`.
+    pub fn tell_of_markers(&self, listener: Arc<dyn MarkerListener>) {
+        self.plane.seams.set_listener(listener);
     }
 
     /// Stops fetchers, flushes and closes every log; true when all closed in order, so that the

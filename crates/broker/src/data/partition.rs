@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use log::transactions::Aborted;
 use log::{AppendError, Appended, FileSlice, LeaderRules, Log, LogError, Synced, Unsynced};
 use model::{
     BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, Timestamp, TopicId,
@@ -69,6 +70,8 @@ pub struct ReadAt {
     pub bytes_max: usize,
     /// One batch even when it is larger.
     pub at_least_one: bool,
+    /// Nothing of transactions that are open (`isolation.level=read_committed`).
+    pub only_stable: bool,
 }
 
 /// A follower that reads.
@@ -86,12 +89,16 @@ pub struct Reader {
 pub struct ReadOut {
     /// Everything below is committed.
     pub high_watermark: Offset,
+    /// Everything below is decided: no open transaction begins there.
+    pub last_stable: Offset,
     /// The first offset that can be read.
     pub log_start: Offset,
     /// Where the reader's history left ours; then there are no records.
     pub diverging: Option<EpochEnd>,
     /// The records.
     pub records: Option<FileSlice>,
+    /// The transactions that were aborted of them, for who reads only what is stable.
+    pub aborted: Vec<Aborted>,
     /// The reader has all that there is for it.
     pub is_at_end: bool,
 }
@@ -143,6 +150,17 @@ pub enum Unwritten {
     /// The log does not take it.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl Unwritten {
+    /// What a client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Partition(refused) => refused.code(),
+            Self::Replicas(refused) => refused.code(),
+            Self::Append(error) => error.code(),
+        }
+    }
 }
 
 /// What replication asks of the shell after a step.
@@ -304,12 +322,23 @@ impl State {
         epoch: Option<LeaderEpoch>,
         needs_all: bool,
     ) -> Result<(Appended, LeaderEpoch, Outcome), Unwritten> {
+        self.append_with(now, epoch, needs_all, |log, epoch| log.append_as_leader(batch, epoch, wall, rules))
+    }
+
+    /// Has `write` append something as the leader, as [`State::append`].
+    pub fn append_with(
+        &mut self,
+        now: Millis,
+        epoch: Option<LeaderEpoch>,
+        needs_all: bool,
+        write: impl FnOnce(&mut Log, LeaderEpoch) -> Result<Appended, AppendError>,
+    ) -> Result<(Appended, LeaderEpoch, Outcome), Unwritten> {
         let (log, leader) = self.lead_in(epoch)?;
         if needs_all {
             leader.admit_acks_all()?;
         }
         let epoch = leader.leader_epoch();
-        let appended = match log.append_as_leader(batch, epoch, wall, rules) {
+        let appended = match write(log, epoch) {
             Ok(appended) => appended,
             Err(error) => {
                 self.fail_if_poisoned();
@@ -380,7 +409,10 @@ impl State {
             let high_watermark = leader.high_watermark();
             let log_start = log.start();
             let diverging = Some(diverging);
-            let out = ReadOut { high_watermark, log_start, diverging, records: None, is_at_end: false };
+            let last_stable = log.last_stable(high_watermark);
+            let (records, aborted, is_at_end) = (None, Vec::new(), false);
+            let out =
+                ReadOut { high_watermark, last_stable, log_start, diverging, records, aborted, is_at_end };
             return Ok((out, Outcome::default()));
         }
         if at.offset < log.start() || at.offset > log.end() {
@@ -469,10 +501,16 @@ fn divergence(log: &Log, at: &ReadAt) -> Option<EpochEnd> {
 
 fn read(log: &mut Log, at: &ReadAt, high_watermark: Offset, upper: Offset) -> Result<ReadOut, Refused> {
     let diverging = divergence(log, at);
-    let records = match diverging {
-        Some(_) => None,
-        None => log.read(at.offset, at.bytes_max, upper, at.at_least_one)?,
-    };
+    let last_stable = log.last_stable(high_watermark);
+    let upper = if at.only_stable { upper.min(last_stable) } else { upper };
+    let (mut records, mut aborted) = (None, Vec::new());
+    if diverging.is_none() && at.only_stable {
+        let read = log.read_stable(at.offset, at.bytes_max, upper, at.at_least_one)?;
+        (records, aborted) = read.map_or((None, aborted), |(slice, aborted)| (Some(slice), aborted));
+    } else if diverging.is_none() {
+        records = log.read(at.offset, at.bytes_max, upper, at.at_least_one)?;
+    }
     let is_at_end = diverging.is_none() && at.offset >= upper;
-    Ok(ReadOut { high_watermark, log_start: log.start(), diverging, records, is_at_end })
+    let log_start = log.start();
+    Ok(ReadOut { high_watermark, last_stable, log_start, diverging, records, aborted, is_at_end })
 }

@@ -25,6 +25,7 @@ use crate::data::moves::Moves;
 use crate::data::partition::{Key, Outcome, Partition, State};
 use crate::data::producer_ids::ProducerIds;
 use crate::data::throttle::Throttles;
+use crate::data::transactions::Seams;
 use crate::publish::Picture;
 
 /// How long a request waits for the data plane to reach the metadata that its client has seen.
@@ -52,6 +53,8 @@ pub struct Plane {
     pub failed_dirs: FailedDirs,
     /// Replicas that are wanted in other directories.
     pub moves: Moves,
+    /// The coordinators, as far as partitions have to do with them.
+    pub seams: Seams,
     /// How far the metadata was applied.
     pub applied: watch::Sender<Offset>,
     /// Ends every task.
@@ -75,6 +78,7 @@ impl Plane {
     pub fn new(options: DataOptions) -> Arc<Self> {
         let failed_dirs = FailedDirs::new(options.running.clone());
         Arc::new(Self {
+            seams: Seams::new(&options),
             attic: Attic::new(options.seed),
             sessions: Sessions::new(options.config.network.fetch_sessions_max as usize, options.seed),
             fetchers: Fetchers::new(options.config.replication.fetchers),

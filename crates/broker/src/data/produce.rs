@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::producers::Origin;
 use log::{AppendError, Appended};
 use metadata::{Image, Topic};
-use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset};
+use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset, PartitionIndex};
 use replica::AckState;
 use tokio::time::Instant;
 use wire::batch::{BatchHeader, sole};
@@ -24,6 +25,7 @@ use crate::data::durability;
 use crate::data::partition::{self, Partition, Refused, Unwritten};
 use crate::data::plane::Plane;
 use crate::data::produce::reply::{Done, PartitionReply, Replies, TopicReply};
+use crate::data::verify::{self, Admission};
 use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
 use crate::handlers::view::is_internal;
@@ -56,8 +58,6 @@ impl Acks {
 enum Refusal {
     #[error("{}", .0.name())]
     Code(ErrorCode),
-    #[error("the produce request names a transaction, and transactions are not served yet")]
-    Transactional,
     #[error(transparent)]
     Partition(#[from] Refused),
     #[error(transparent)]
@@ -80,7 +80,6 @@ impl Refusal {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Code(code) => *code,
-            Self::Transactional => ErrorCode::InvalidTxnState,
             Self::Partition(refused) => refused.code(),
             Self::Replicas(refused) => refused.code(),
             Self::Append(error) => error.code(),
@@ -89,12 +88,12 @@ impl Refusal {
 }
 
 /// A batch that was appended, or was there already.
-struct Written {
-    partition: Arc<Partition>,
-    epoch: LeaderEpoch,
+pub(super) struct Written {
+    pub(super) partition: Arc<Partition>,
+    pub(super) epoch: LeaderEpoch,
     /// The offset after its last record.
-    end: Offset,
-    needs_sync: bool,
+    pub(super) end: Offset,
+    pub(super) needs_sync: bool,
 }
 
 /// Answers a request: appends at once, waits in the second stage.
@@ -108,9 +107,16 @@ pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: Produce
     let picture = plane.options.published.get();
     plane.catch_up(&picture).await;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let parts = transactional(&picture.image, asker.version, &request);
+    let id = request.transactional_id.as_ref().map_or("", |id| id.as_str());
+    let admission = match verify::admit(plane, &picture.image, asker.version, id, parts, timeout).await {
+        Ok(admission) => admission,
+        Err(code) => return refuse(asker, request, acks, code),
+    };
+    let appending = Appending { plane, image: &picture.image, version: asker.version, acks, admission };
     let mut replies = Replies::new(asker.version, asker.listener.clone());
     for topic in request.topic_data {
-        replies.topics.push(append_topic(plane, &picture.image, asker.version, acks, topic));
+        replies.topics.push(appending.topic(topic));
     }
     if acks == Acks::Nobody {
         // The client hears of an error by its connection's end, as from Kafka.
@@ -126,7 +132,7 @@ pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: Produce
     Answer::Later(Box::pin(async move {
         for reply in replies.partitions_mut() {
             if let Some(written) = reply.waits_for.take()
-                && let Err(code) = wait(&plane, &written, acks, deadline).await
+                && let Err(code) = wait(&plane, &written, acks == Acks::All, deadline).await
             {
                 reply.fail(code);
             }
@@ -138,10 +144,27 @@ pub async fn handle(plane: &Arc<Plane>, asker: &RequestContext, request: Produce
 /// Whether a partition's batch claims to be a part of a transaction.
 fn is_transactional(request: &ProduceRequest) -> bool {
     let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    partitions.any(|data| {
-        let header = data.records.as_deref().map(BatchHeader::parse_unchecked);
-        matches!(header, Some(Ok(header)) if header.is_transactional())
-    })
+    partitions.any(|data| transactional_header(data).is_some())
+}
+
+fn transactional_header(data: &PartitionProduceData) -> Option<BatchHeader> {
+    let header = BatchHeader::parse_unchecked(data.records.as_deref()?).ok()?;
+    header.is_transactional().then_some(header)
+}
+
+/// The batches of a request that claim to be parts of transactions.
+fn transactional(image: &Image, version: i16, request: &ProduceRequest) -> Vec<verify::Batch> {
+    let mut found = Vec::new();
+    for data in &request.topic_data {
+        for partition in &data.partition_data {
+            if let Some(header) = transactional_header(partition)
+                && let Ok(topic) = find_topic(image, version, data)
+            {
+                found.push(verify::Batch { key: (topic.id, PartitionIndex::new(partition.index)), header });
+            }
+        }
+    }
+    found
 }
 
 /// Refuses a request as a whole.
@@ -155,30 +178,85 @@ fn refuse(asker: &RequestContext, request: ProduceRequest, acks: Acks, code: Err
     }
 }
 
-fn append_topic(
-    plane: &Plane,
-    image: &Image,
+/// What the batches of one request have in common.
+struct Appending<'a> {
+    plane: &'a Plane,
+    image: &'a Image,
     version: i16,
     acks: Acks,
-    data: TopicProduceData,
-) -> TopicReply {
-    let found = find_topic(image, version, &data);
-    let partitions = data.partition_data.into_iter().map(|partition| {
-        let index = partition.index;
-        let outcome = match found {
-            Ok(topic) => append(plane, image, topic, acks, partition),
-            Err(code) => Err(Refusal::Code(code)),
-        };
-        let reply = PartitionReply::new(index, outcome);
-        match found {
-            Ok(topic) if reply.code() == ErrorCode::NotLeaderOrFollower => {
-                reply.with_leader(Plane::current_leader(image, topic.id, index))
+    admission: Admission,
+}
+
+impl Appending<'_> {
+    fn topic(&self, data: TopicProduceData) -> TopicReply {
+        let found = find_topic(self.image, self.version, &data);
+        let partitions = data.partition_data.into_iter().map(|partition| {
+            let index = partition.index;
+            let outcome = match found {
+                Ok(topic) => self.append(topic, partition),
+                Err(code) => Err(Refusal::Code(code)),
+            };
+            let reply = PartitionReply::new(index, outcome);
+            match found {
+                Ok(topic) if reply.code() == ErrorCode::NotLeaderOrFollower => {
+                    reply.with_leader(Plane::current_leader(self.image, topic.id, index))
+                }
+                _ => reply,
             }
-            _ => reply,
-        }
-    });
-    let partitions = partitions.collect();
-    TopicReply { name: data.name, id: data.topic_id, partitions }
+        });
+        let partitions = partitions.collect();
+        TopicReply { name: data.name, id: data.topic_id, partitions }
+    }
+
+    fn append(&self, topic: &Topic, data: PartitionProduceData) -> Result<Done, Refusal> {
+        let partition = self.plane.find(self.image, topic.id, data.index).map_err(Refusal::Code)?;
+        let mut records = data.records.unwrap_or_default();
+        records.truncate(sole(&records).map_err(AppendError::from)?.len());
+        let header = BatchHeader::parse_unchecked(&records).map_err(AppendError::from)?;
+        let verification = self.admission.of(partition.key).map_err(Refusal::Code)?;
+        let origin = Origin::Client(verification);
+        let appended = self.append_to(&partition, records, &header, origin);
+        let (appended, epoch, outcome) = appended.inspect_err(|refusal| {
+            if refusal.code() == ErrorCode::KafkaStorageError {
+                tracing::error!(partition = %partition.name, error = %refusal, "a batch could not be written");
+                partition.waiters.wake();
+            }
+        })?;
+        let grew = !appended.is_duplicate;
+        let (log_start, needs_sync) = {
+            let state = partition.lock();
+            (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), state.is_sync_due())
+        };
+        self.plane.carry_out(&partition, partition::Outcome { wake: outcome.wake || grew, ..outcome });
+        let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
+        Ok(Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
+    }
+
+    /// The part under the partition's lock.
+    fn append_to(
+        &self,
+        partition: &Partition,
+        records: Bytes,
+        header: &BatchHeader,
+        origin: Origin,
+    ) -> Result<(Appended, LeaderEpoch, partition::Outcome), Refusal> {
+        let clock = &self.plane.options.clock;
+        let (now, wall) = (clock.now(), clock.wall());
+        let settings = partition.lock().settings.clone();
+        let rules = settings.rules(wall);
+        let mut batch = match settings.codec() {
+            Some((codec, level)) if header.codec() != Some(codec) => {
+                recompress::recompress(&records, &rules, codec, level)?
+            }
+            // A copy: the frame is shared by whatever else was decoded from it.
+            _ => records.to_vec(),
+        };
+        let needs_all = self.acks == Acks::All;
+        let appended = partition.lock().append_with(now, None, needs_all, |log, epoch| {
+            log.append_from(origin, &mut batch, epoch, wall, &rules)
+        });
+        Ok(appended?)
+    }
 }
 
 fn find_topic<'a>(image: &'a Image, version: i16, data: &TopicProduceData) -> Result<&'a Topic, ErrorCode> {
@@ -197,59 +275,8 @@ fn find_topic<'a>(image: &'a Image, version: i16, data: &TopicProduceData) -> Re
     image.topic(data.name.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
-fn append(
-    plane: &Plane,
-    image: &Image,
-    topic: &Topic,
-    acks: Acks,
-    data: PartitionProduceData,
-) -> Result<Done, Refusal> {
-    let partition = plane.find(image, topic.id, data.index).map_err(Refusal::Code)?;
-    let mut records = data.records.unwrap_or_default();
-    records.truncate(sole(&records).map_err(AppendError::from)?.len());
-    let header = BatchHeader::parse_unchecked(&records).map_err(AppendError::from)?;
-    if header.is_transactional() {
-        return Err(Refusal::Transactional);
-    }
-    let (appended, epoch, outcome) = append_to(plane, &partition, acks, records, &header).inspect_err(|refusal| {
-        if refusal.code() == ErrorCode::KafkaStorageError {
-            tracing::error!(partition = %partition.name, error = %refusal, "a batch could not be written");
-            partition.waiters.wake();
-        }
-    })?;
-    let grew = !appended.is_duplicate;
-    let (log_start, needs_sync) = {
-        let state = partition.lock();
-        (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), state.is_sync_due())
-    };
-    plane.carry_out(&partition, partition::Outcome { wake: outcome.wake || grew, ..outcome });
-    let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
-    Ok(Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
-}
-
-/// The part under the partition's lock.
-fn append_to(
-    plane: &Plane,
-    partition: &Partition,
-    acks: Acks,
-    records: Bytes,
-    header: &BatchHeader,
-) -> Result<(Appended, LeaderEpoch, partition::Outcome), Refusal> {
-    let (now, wall) = (plane.options.clock.now(), plane.options.clock.wall());
-    let settings = partition.lock().settings.clone();
-    let rules = settings.rules(wall);
-    let mut batch = match settings.codec() {
-        Some((codec, level)) if header.codec() != Some(codec) => {
-            recompress::recompress(&records, &rules, codec, level)?
-        }
-        // A copy: the frame is shared by whatever else was decoded from it.
-        _ => records.to_vec(),
-    };
-    Ok(partition.lock().append(now, wall, &mut batch, &rules, None, acks == Acks::All)?)
-}
-
 /// How a batch stands, `None` while it has to be waited for.
-fn look(written: &Written, needs_all: bool) -> Option<Result<(), ErrorCode>> {
+pub(super) fn settled(written: &Written, needs_all: bool) -> Option<Result<(), ErrorCode>> {
     let mut state = written.partition.lock();
     if written.needs_sync && state.log.as_ref().is_some_and(|log| log.recovery_point() < written.end) {
         return None;
@@ -277,14 +304,20 @@ fn look(written: &Written, needs_all: bool) -> Option<Result<(), ErrorCode>> {
     }
 }
 
-async fn wait(plane: &Plane, written: &Written, acks: Acks, deadline: Instant) -> Result<(), ErrorCode> {
+/// Waits until a batch is as durable as its producer asks.
+pub(super) async fn wait(
+    plane: &Plane,
+    written: &Written,
+    needs_all: bool,
+    deadline: Instant,
+) -> Result<(), ErrorCode> {
     if written.needs_sync {
         durability::sync_to(plane, &written.partition, written.end).await.map_err(|error| error.code())?;
     }
     loop {
         let waiter = Waiter::new();
         written.partition.waiters.register(&waiter);
-        if let Some(outcome) = look(written, acks == Acks::All) {
+        if let Some(outcome) = settled(written, needs_all) {
             return outcome;
         }
         if tokio::time::timeout_at(deadline, waiter.progress()).await.is_err() {

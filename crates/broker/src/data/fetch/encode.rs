@@ -10,6 +10,7 @@
 //! Everything but the records goes into one buffer, which is cut where records stand.
 
 use bytes::Bytes;
+use log::transactions::Aborted;
 use model::{ErrorCode, LeaderEpoch, NodeId, Offset};
 use replica::EpochEnd;
 use wire::messages::{StrBytes, WireUuid};
@@ -47,6 +48,10 @@ pub struct PartitionOut {
     pub error: ErrorCode,
     /// Everything below is committed; with an error not told.
     pub high_watermark: Option<Offset>,
+    /// Everything below is decided, where it is told.
+    pub last_stable: Option<Offset>,
+    /// The transactions that were aborted of what is read.
+    pub aborted: Vec<Aborted>,
     /// Where the log begins.
     pub log_start: Option<Offset>,
     /// Where the reader's history left ours.
@@ -63,7 +68,19 @@ impl PartitionOut {
     /// An answer without records.
     pub fn failed(index: i32, error: ErrorCode) -> Self {
         let (high_watermark, log_start, diverging, leader, records) = (None, None, None, None, None);
-        Self { index, error, high_watermark, log_start, diverging, leader, preferred: None, records }
+        let (last_stable, aborted) = (None, Vec::new());
+        Self {
+            index,
+            error,
+            high_watermark,
+            last_stable,
+            aborted,
+            log_start,
+            diverging,
+            leader,
+            preferred: None,
+            records,
+        }
     }
 }
 
@@ -75,7 +92,7 @@ pub struct Head {
     pub error: ErrorCode,
     /// The session; 0 is none.
     pub session: i32,
-    /// The request asked for committed data: the list of aborted transactions is empty, not absent.
+    /// The request asked for committed data: the list of aborted transactions is there, if empty.
     pub read_committed: bool,
 }
 
@@ -128,15 +145,13 @@ impl Body<'_> {
     fn partition(&mut self, partition: PartitionOut) {
         self.i32(partition.index);
         self.i16(partition.error.code());
-        let watermark = partition.high_watermark.map_or(-1, Offset::get);
-        self.i64(watermark);
-        // Until transactions exist everything committed is stable.
-        self.i64(watermark);
+        self.i64(partition.high_watermark.map_or(-1, Offset::get));
+        self.i64(partition.last_stable.map_or(-1, Offset::get));
         if self.head.version >= LOG_START_FROM {
             self.i64(partition.log_start.map_or(-1, Offset::get));
         }
         match (self.head.read_committed, self.is_flexible()) {
-            (true, _) => self.length(0),
+            (true, _) => self.aborted(&partition.aborted),
             (false, true) => self.varint(0),
             (false, false) => self.i32(-1),
         }
@@ -146,6 +161,15 @@ impl Body<'_> {
         self.records(partition.records);
         if self.is_flexible() {
             self.tags(partition.diverging, partition.leader);
+        }
+    }
+
+    fn aborted(&mut self, transactions: &[Aborted]) {
+        self.length(transactions.len());
+        for transaction in transactions {
+            self.i64(transaction.producer.get());
+            self.i64(transaction.first.get());
+            self.no_tags();
         }
     }
 

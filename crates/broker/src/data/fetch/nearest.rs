@@ -26,8 +26,10 @@ impl Plan {
             .holders(at.offset)
             .filter(|holder| stands_there(holder.node))
             .max_by_key(|holder| (holder.end, holder.caught_up_at, holder.node))?;
+        let high_watermark = leader.high_watermark();
         Some(PartitionOut {
-            high_watermark: Some(leader.high_watermark()),
+            high_watermark: Some(high_watermark),
+            last_stable: Some(log.last_stable(high_watermark)),
             log_start: Some(log.start()),
             preferred: Some(nearest.node),
             ..PartitionOut::failed(want.index, ErrorCode::None)

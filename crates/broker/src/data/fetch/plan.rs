@@ -149,7 +149,9 @@ impl Plan {
             Opened::Incremental(ticket, contents) => (Membership::Of(ticket), Some(contents)),
         };
         let keeps = session != Membership::None;
-        let wants = wants(&plane, image, uses_ids, keeps, request.topics);
+        let only_stable = reader.is_none() && request.isolation_level == READ_COMMITTED;
+        let mut wants = wants(&plane, image, uses_ids, keeps, request.topics);
+        wants.iter_mut().filter_map(|want| want.at.as_mut()).for_each(|at| at.only_stable = only_stable);
         let selects = plane.options.config.replication.selector == ReplicaSelector::RackAware;
         let sends_nearer = selects && reader.is_none() && version >= FOLLOWERS_SERVE_FROM;
         let contents = match contents {
@@ -237,6 +239,7 @@ fn read_at(data: &FetchPartition) -> Option<ReadAt> {
         log_start: Offset::from_wire(data.log_start_offset),
         bytes_max: usize::try_from(data.partition_max_bytes).unwrap_or(0),
         at_least_one: false,
+        only_stable: false,
     })
 }
 

@@ -15,7 +15,7 @@ use wire::messages::{BrokerId, ProduceResponse, StrBytes, TopicName, WireUuid, t
 use crate::data::hints;
 use crate::data::partition::Key;
 use crate::data::plane::{CurrentLeader, Plane};
-use crate::data::produce::{Refusal, Written, look};
+use crate::data::produce::{Refusal, Written, settled};
 use crate::server::{ListenerSpec, Reply};
 
 /// From this version on an answer explains itself.
@@ -162,7 +162,7 @@ impl Replies {
     /// Decides what need not be waited for.
     pub(super) fn settle(&mut self, needs_all: bool) {
         for reply in self.partitions_mut() {
-            let outcome = reply.waits_for.as_ref().and_then(|written| look(written, needs_all));
+            let outcome = reply.waits_for.as_ref().and_then(|written| settled(written, needs_all));
             if let Some(outcome) = outcome {
                 reply.waits_for = None;
                 if let Err(code) = outcome {

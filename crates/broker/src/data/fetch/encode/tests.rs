@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use log::disk::DiskFile;
-use model::{ErrorCode, LeaderEpoch, NodeId, Offset};
+use log::transactions::Aborted;
+use model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerId};
 use replica::EpochEnd;
 use wire::api::{Api, ApiKey};
 use wire::messages::{FetchResponse, ResponseKind, StrBytes, WireUuid};
@@ -43,8 +44,12 @@ impl DiskFile for Sevens {
 }
 
 fn topics() -> Vec<TopicOut> {
+    let (first, last) = (Offset::new(11), Offset::new(13));
+    let aborted = Aborted { producer: ProducerId::new(77), first, last, stable: last.next() };
     let whole = |index, records| PartitionOut {
         high_watermark: Some(Offset::new(40)),
+        last_stable: Some(Offset::new(38)),
+        aborted: vec![aborted],
         log_start: Some(Offset::new(3)),
         records,
         ..PartitionOut::failed(index, ErrorCode::None)
@@ -102,10 +107,14 @@ fn every_version_is_read_as_it_was_meant() {
         }
         let [inline, file, diverged] = one.partitions.as_slice() else { panic!("three partitions") };
         let told = (inline.partition_index, inline.high_watermark, inline.last_stable_offset);
-        assert_eq!(told, (0, 40, 40), "version {version}");
+        assert_eq!(told, (0, 40, 38), "version {version}");
         assert_eq!(inline.records.as_deref(), Some(b"abc".as_slice()));
         assert_eq!(inline.log_start_offset, if version >= 5 { 3 } else { -1 });
-        assert_eq!(inline.aborted_transactions.is_some(), version % 2 == 0);
+        let aborted = inline
+            .aborted_transactions
+            .as_ref()
+            .map(|aborted| aborted.iter().map(|it| (it.producer_id.0, it.first_offset)).collect::<Vec<_>>());
+        assert_eq!(aborted, (version % 2 == 0).then(|| vec![(77, 11)]), "version {version}");
         assert_eq!(file.records.as_deref(), Some([7; 300].as_slice()));
         assert_eq!(diverged.records.as_deref(), Some(b"".as_slice()));
         let preferred = diverged.preferred_read_replica.0;

@@ -1,0 +1,322 @@
+//! The first batch of a transaction in a partition: its coordinator is asked before it is appended (KIP-890).
+//!
+//! A partition that its coordinator does not know of would never get a marker, and
+//! nobody could read past it again. So the leader draws a guard, has the coordinator
+//! verify the partition, or add it where the producer leaves that to us, and appends
+//! under the guard. Only the first batch of a transaction waits for this.
+//!
+//! [`TxnVerifier`] is the seam: a broker asks over the network ([`Coordinators`]), a
+//! test whatever it likes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config::{Layers, NodeConfig, Overrides, Value};
+use futures_util::future::BoxFuture;
+use log::producers::{Entrant, Guard, ProducerError, Verification};
+use metadata::{ConfigResource, Image};
+use model::{ErrorCode, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicName, TopicPartition};
+use net::{ConnectOptions, Connection, Network};
+use tokio::time::Instant;
+use wire::batch::BatchHeader;
+use wire::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
+use wire::messages::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ProducerId as WireProducerId, ResponseKind,
+    TransactionalId, text, topic,
+};
+
+use crate::data::DataOptions;
+use crate::data::partition::Key;
+use crate::data::plane::Plane;
+use crate::publish::Published;
+
+const TRANSACTION_TOPIC: &str = "__transaction_state";
+const ADD_PARTITIONS_VERSION: i16 = 5;
+/// From this version of Produce on a client knows TRANSACTION_ABORTABLE.
+const ABORTABLE_FROM: i16 = 11;
+/// From this version of Produce on partitions are added by their leaders (transactions of version 2).
+const ADDS_FROM: i16 = 12;
+/// A coordinator is waited for so long at most, whatever the producer says: its other requests wait too.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// What a coordinator is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The transaction's name.
+    pub transactional_id: String,
+    /// Its producer.
+    pub producer: ProducerId,
+    /// The producer's epoch.
+    pub epoch: ProducerEpoch,
+    /// Add the partitions if they are not there.
+    pub adds: bool,
+    /// The partitions.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// The partitions that a coordinator has not in the transaction, and why; or why nobody knows.
+pub type Verified = Result<BTreeMap<TopicPartition, ErrorCode>, ErrorCode>;
+
+/// Asks transaction coordinators.
+pub trait TxnVerifier: Send + Sync {
+    /// Asks the coordinator of that transaction, until `deadline`.
+    fn verify(&self, lookup: Lookup, deadline: Instant) -> BoxFuture<'static, Verified>;
+}
+
+/// What a request may append of its transactions.
+#[derive(Debug, Default)]
+pub struct Admission {
+    guards: BTreeMap<Key, Guard>,
+    refused: BTreeMap<Key, ErrorCode>,
+    is_off: bool,
+}
+
+impl Admission {
+    /// What is known of the batch for that partition, or what its producer is told.
+    pub fn of(&self, key: Key) -> Result<Verification, ErrorCode> {
+        match self.refused.get(&key) {
+            Some(code) => Err(*code),
+            None if self.is_off => Ok(Verification::Off),
+            None => Ok(Verification::Needed(self.guards.get(&key).copied())),
+        }
+    }
+}
+
+/// A transactional batch of a request.
+pub struct Batch {
+    /// Where it goes.
+    pub key: Key,
+    /// Its header, as sent.
+    pub header: BatchHeader,
+}
+
+/// Has the transactional `batches` of one request verified. An error refuses all of the request.
+pub async fn admit(
+    plane: &Arc<Plane>,
+    image: &Image,
+    version: i16,
+    transactional_id: &str,
+    batches: Vec<Batch>,
+    timeout: Duration,
+) -> Result<Admission, ErrorCode> {
+    let mut admission = Admission { is_off: !is_enabled(plane, image), ..Admission::default() };
+    let mut producers = batches.iter().filter_map(|batch| batch.header.producer());
+    let Some(producer) = producers.next() else { return Ok(admission) };
+    if producers.any(|other| (other.id, other.epoch) != (producer.id, producer.epoch)) {
+        return Err(ErrorCode::InvalidProducerIdMapping);
+    }
+    let adds = version >= ADDS_FROM;
+    if admission.is_off && !adds {
+        return Ok(admission);
+    }
+    let mut keys = BTreeMap::new();
+    for batch in &batches {
+        begin(plane, batch, adds, &mut admission, &mut keys);
+    }
+    if keys.is_empty() {
+        return Ok(admission);
+    }
+    let lookup = Lookup {
+        transactional_id: transactional_id.to_owned(),
+        producer: producer.id,
+        epoch: producer.epoch,
+        adds,
+        partitions: keys.keys().cloned().collect(),
+    };
+    let verified = plane.seams.verifier().verify(lookup, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
+    for (name, key) in keys {
+        let code = match &verified {
+            Ok(refused) => refused.get(&name).copied().unwrap_or(ErrorCode::None),
+            Err(code) => *code,
+        };
+        if code != ErrorCode::None {
+            admission.refused.insert(key, told(code, version));
+        }
+    }
+    Ok(admission)
+}
+
+/// Draws the guard of a batch, if it opens a transaction. What is wrong with the partition itself is found
+/// when it is appended.
+fn begin(
+    plane: &Plane,
+    batch: &Batch,
+    adds: bool,
+    admission: &mut Admission,
+    keys: &mut BTreeMap<TopicPartition, Key>,
+) {
+    let Some(producer) = batch.header.producer() else { return };
+    let Some(partition) = plane.partition(batch.key) else { return };
+    let entrant = Entrant {
+        producer: producer.id,
+        epoch: producer.epoch,
+        sequence: producer.base_sequence,
+        bumps_epoch: adds,
+    };
+    let begun = match partition.lock().lead() {
+        Ok((log, _)) => log.begin_verification(&entrant, plane.options.clock.wall()),
+        Err(_) => return,
+    };
+    match begun {
+        Ok(None) => {}
+        Ok(Some(guard)) => {
+            admission.guards.insert(batch.key, guard);
+            keys.insert(partition.name.clone(), batch.key);
+        }
+        Err(error) => {
+            admission.refused.insert(batch.key, ProducerError::code(&error));
+        }
+    }
+}
+
+/// `transaction.partition.verification.enable`, which may change at run time.
+fn is_enabled(plane: &Plane, image: &Image) -> bool {
+    let none = Overrides::new();
+    let broker = image.configs(&ConfigResource::broker(plane.options.node)).unwrap_or(&none);
+    let cluster = image.configs(&ConfigResource::all_brokers()).unwrap_or(&none);
+    let layers = Layers { broker, cluster, file: &plane.options.config.file };
+    !matches!(layers.value("transaction.partition.verification.enable"), Some(Value::Bool(false)))
+}
+
+/// What a producer of that version makes the best of.
+fn told(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
+        ErrorCode::ConcurrentTransactions if version >= ADDS_FROM => code,
+        // Old clients try this one again, without asking for metadata first.
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        code => code,
+    }
+}
+
+/// Asks the coordinators of this cluster over the network; this node's own as well.
+#[derive(Clone)]
+pub struct Coordinators {
+    node: NodeId,
+    config: Arc<NodeConfig>,
+    network: Arc<dyn Network>,
+    published: Published,
+    links: Arc<Mutex<BTreeMap<NodeId, Arc<Connection>>>>,
+}
+
+impl TxnVerifier for Coordinators {
+    fn verify(&self, lookup: Lookup, deadline: Instant) -> BoxFuture<'static, Verified> {
+        let this = self.clone();
+        Box::pin(async move {
+            let asking = this.ask(lookup);
+            tokio::time::timeout_at(deadline, asking).await.unwrap_or(Err(ErrorCode::NetworkException))
+        })
+    }
+}
+
+impl Coordinators {
+    /// Nobody is asked yet.
+    pub fn new(options: &DataOptions) -> Self {
+        Self {
+            node: options.node,
+            config: options.config.clone(),
+            network: options.network.clone(),
+            published: options.published.clone(),
+            links: Arc::default(),
+        }
+    }
+
+    async fn ask(&self, lookup: Lookup) -> Verified {
+        let picture = self.published.get();
+        let coordinator = coordinator(&picture.image, &lookup.transactional_id);
+        let node = coordinator.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let known = self.links().get(&node).filter(|link| !link.is_closed()).cloned();
+        let link = match known {
+            Some(link) => link,
+            None => {
+                let link = Arc::new(self.dial(&picture.image, node).await?);
+                self.links().insert(node, link.clone());
+                link
+            }
+        };
+        match link.send(ADD_PARTITIONS_VERSION, request(&lookup), TIMEOUT_MAX).await {
+            Ok(ResponseKind::AddPartitionsToTxn(response)) => read(&response, &lookup.transactional_id),
+            Ok(_) => Err(ErrorCode::NetworkException),
+            Err(error) => {
+                tracing::debug!(node = %self.node, coordinator = %node, %error, "a transaction was not verified");
+                Err(ErrorCode::NetworkException)
+            }
+        }
+    }
+
+    async fn dial(&self, image: &Image, node: NodeId) -> Result<Connection, ErrorCode> {
+        let broker = image.broker(node).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let endpoint =
+            broker.listener(&self.config.inter_broker_listener).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let client_id = format!("kastle-{}-verifies-transactions", self.node);
+        let connect = ConnectOptions { client_id, ..ConnectOptions::default() };
+        let dialing = Connection::connect(self.network.as_ref(), &endpoint.host, endpoint.port, &connect);
+        dialing.await.map_err(|error| {
+            tracing::debug!(node = %self.node, coordinator = %node, %error, "a coordinator cannot be reached");
+            ErrorCode::NetworkException
+        })
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Connection>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The node that coordinates a transaction.
+fn coordinator(image: &Image, transactional_id: &str) -> Option<NodeId> {
+    let topic = image.topic(TRANSACTION_TOPIC)?;
+    let count = i32::try_from(topic.partitions().count()).ok()?;
+    let index = coordinator::partition_of(transactional_id, count);
+    image.partition(topic.id, PartitionIndex::new(index))?.leader
+}
+
+fn request(lookup: &Lookup) -> AddPartitionsToTxnRequest {
+    let mut topics: BTreeMap<&TopicName, Vec<i32>> = BTreeMap::new();
+    for partition in &lookup.partitions {
+        topics.entry(&partition.topic).or_default().push(partition.partition.get());
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        AddPartitionsToTxnTopic::default().with_name(topic(name.as_str())).with_partitions(partitions)
+    });
+    let transaction = AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(TransactionalId(text(&lookup.transactional_id)))
+        .with_producer_id(WireProducerId(lookup.producer.get()))
+        .with_producer_epoch(lookup.epoch.get())
+        .with_verify_only(!lookup.adds)
+        .with_topics(topics.collect());
+    AddPartitionsToTxnRequest::default().with_transactions(vec![transaction])
+}
+
+fn read(response: &AddPartitionsToTxnResponse, transactional_id: &str) -> Verified {
+    match ErrorCode::from_code(response.error_code) {
+        ErrorCode::None => {}
+        // It is not for producers to know that brokers are not allowed to ask each other.
+        ErrorCode::ClusterAuthorizationFailed => return Err(ErrorCode::InvalidTxnState),
+        code => return Err(code),
+    }
+    let transactions = response.results_by_transaction.iter();
+    let topics = transactions
+        .filter(|transaction| transaction.transactional_id.as_str() == transactional_id)
+        .flat_map(|transaction| &transaction.topic_results);
+    let mut refused = BTreeMap::new();
+    for told in topics {
+        let Ok(name) = TopicName::new(told.name.as_str()) else { continue };
+        for result in &told.results_by_partition {
+            let code = ErrorCode::from_code(result.partition_error_code);
+            if code != ErrorCode::None {
+                let partition = PartitionIndex::new(result.partition_index);
+                refused.insert(TopicPartition { topic: name.clone(), partition }, code);
+            }
+        }
+    }
+    Ok(refused)
+}
+
+#[cfg(test)]
+mod tests;
