@@ -6,7 +6,10 @@ use crate::call::Call;
 use crate::classic::{heartbeat, join_group, leave_group, sync_group};
 use crate::consumer;
 use crate::turn::Turn;
-use crate::{delete_groups, describe_groups, list_groups, offset_commit, offset_delete, offset_fetch};
+use crate::{
+    delete_groups, describe_groups, list_groups, offset_commit, offset_delete, offset_fetch,
+    txn_offset_commit,
+};
 
 /// Whether a request is a group coordinator's to answer.
 pub fn is_ours(request: &RequestKind) -> bool {
@@ -31,6 +34,7 @@ pub(crate) fn may_write(request: &RequestKind) -> bool {
             | K::SyncGroup(_)
             | K::LeaveGroup(_)
             | K::OffsetCommit(_)
+            | K::TxnOffsetCommit(_)
             | K::OffsetDelete(_)
             | K::DeleteGroups(_)
             | K::ConsumerGroupHeartbeat(_)
@@ -46,6 +50,7 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call) {
         K::Heartbeat(request) => heartbeat::decide(turn, call, request),
         K::LeaveGroup(request) => leave_group::decide(turn, call, request),
         K::OffsetCommit(request) => offset_commit::decide(turn, call, request),
+        K::TxnOffsetCommit(request) => txn_offset_commit::decide(turn, call, request),
         K::OffsetFetch(request) => offset_fetch::decide(turn, call, request),
         K::OffsetDelete(request) => offset_delete::decide(turn, call, request),
         K::DescribeGroups(request) => describe_groups::decide(turn, call, request),

@@ -88,7 +88,9 @@ fn forget_old_offsets(turn: &mut Turn<'_>, after: Option<Arc<str>>) {
 fn forget_of(turn: &mut Turn<'_>, id: &Arc<str>) -> bool {
     let Some(group) = turn.core.groups.get(id.as_ref()).cloned() else { return true };
     let (now, retention) = (turn.now.time, turn.settings.offsets_retention);
-    let offsets = turn.core.hard.offsets().of(id);
+    // What an open transaction is about to commit is in use.
+    let pending = turn.core.hard.pending_offsets().clone();
+    let offsets = turn.core.hard.offsets().of(id).filter(|(key, _)| !pending.contains(key));
     let expired = offsets.filter(|(key, committed)| is_expired(&group, key, committed, now, retention));
     let keys: Vec<OffsetKey> = expired.map(|(key, _)| key.clone()).take(TOMBSTONES_MAX + 1).collect();
     for key in keys.iter().take(TOMBSTONES_MAX) {
@@ -97,7 +99,7 @@ fn forget_of(turn: &mut Turn<'_>, id: &Arc<str>) -> bool {
     if keys.len() > TOMBSTONES_MAX {
         return false;
     }
-    let expects = matches!(&group, Group::Classic(group) if group.has_pending());
+    let expects = matches!(&group, Group::Classic(group) if group.has_pending()) || pending.has_group(id);
     if group.is_empty() && !expects && turn.core.hard.offsets().of(id).next().is_none() {
         turn.delete(id);
     }

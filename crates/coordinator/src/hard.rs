@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use model::ProducerId;
 use proto::offsets::GroupMetadataValue;
 
 use crate::consumer;
-use crate::offsets::Offsets;
+use crate::offsets::{Committed, OffsetKey, Offsets};
+use crate::pending_offsets::PendingOffsets;
 use crate::record::Entry;
 
 /// What the log says of a group; one with nothing but offsets is not here.
@@ -25,6 +27,7 @@ pub enum Written {
 pub struct Hard {
     groups: OrdMap<Arc<str>, Written>,
     offsets: Offsets,
+    pending: PendingOffsets,
 }
 
 impl Hard {
@@ -43,10 +46,32 @@ impl Hard {
         &self.offsets
     }
 
+    /// Offsets of open transactions.
+    pub fn pending_offsets(&self) -> &PendingOffsets {
+        &self.pending
+    }
+
+    /// Takes an offset in that waits for the end of its producer's transaction.
+    pub(crate) fn replay_pending(&mut self, producer: ProducerId, key: OffsetKey, committed: Committed) {
+        self.pending.add(producer, key, committed);
+    }
+
+    /// Takes the end of a producer's transaction in.
+    pub(crate) fn end_transaction(&mut self, producer: ProducerId, commit: bool) {
+        for (key, committed) in self.pending.end(producer, commit) {
+            self.offsets.put(key, Some(committed));
+        }
+    }
+
     /// Takes a record in.
     pub(crate) fn replay(&mut self, entry: Entry) {
         match entry {
-            Entry::Offset(key, value) => self.offsets.put(key, value),
+            Entry::Offset(key, value) => {
+                if value.is_some() {
+                    self.pending.pass_over(&key);
+                }
+                self.offsets.put(key, value);
+            }
             Entry::Classic(id, Some(value)) => {
                 self.groups.insert(id, Written::Classic(Arc::new(value)));
             }

@@ -22,6 +22,8 @@
 //!           appended(offset of its last record) or append_failed(now, why). Nothing else is asked in between.
 //! time      at next_deadline(): tick(now) until it gives None, each batch appended as above
 //! commits   committed(high_watermark) when it moves
+//! ends      a batch of a transaction goes in with its producer (producer_of), and is replayed with it; when the
+//!           marker of one is in the log: end_transaction(now, producer, commit, offset), replay_end in a load
 //! answers   replies() after each of these: what may go out now
 //! the end   resign(): everybody who waits is told NOT_COORDINATOR; then drop the shard
 //! ```
@@ -61,6 +63,7 @@ mod offset_fetch;
 pub mod offsets;
 mod overrule;
 mod partition;
+pub mod pending_offsets;
 pub mod record;
 pub mod refusal;
 mod refuse;
@@ -73,6 +76,7 @@ mod testing;
 mod tests;
 pub mod transactions;
 mod turn;
+mod txn_offset_commit;
 
 pub use call::{Call, Caller, Client, Now, Reply, Token};
 pub use cluster::Cluster;
@@ -84,3 +88,4 @@ pub use refuse::refuse;
 pub use route::{Route, join, route};
 pub use settings::{ConsumerSettings, Migration, Settings};
 pub use shard::{AppendFailure, Shard};
+pub use txn_offset_commit::producer_of;

@@ -34,6 +34,11 @@ pub(crate) fn overrule(response: &mut ResponseKind, code: ErrorCode) {
             let accepted = partitions.filter(|partition| partition.error_code == 0);
             accepted.for_each(|partition| partition.error_code = code);
         }
+        ResponseKind::TxnOffsetCommit(response) => {
+            let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            let accepted = partitions.filter(|partition| partition.error_code == 0);
+            accepted.for_each(|partition| partition.error_code = code);
+        }
         ResponseKind::OffsetFetch(response) => {
             response.error_code = code;
             response.topics.clear();

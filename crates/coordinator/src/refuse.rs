@@ -56,6 +56,10 @@ mod tests {
         let committed = offset_commit_request::OffsetCommitRequestTopic::default();
         let committed = committed.with_name(topic("t")).with_partitions(vec![partition]);
         check(ApiKey::OffsetCommit, 2..=9, OffsetCommitRequest::default().with_topics(vec![committed]));
+        let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+        let committed = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default();
+        let committed = committed.with_name(topic("t")).with_partitions(vec![partition]);
+        check(ApiKey::TxnOffsetCommit, 0..=5, TxnOffsetCommitRequest::default().with_topics(vec![committed]));
         let fetched = offset_fetch_request::OffsetFetchRequestTopic::default();
         let fetched = fetched.with_name(topic("t")).with_partition_indexes(vec![0]);
         check(ApiKey::OffsetFetch, 1..=7, OffsetFetchRequest::default().with_topics(Some(vec![fetched])));

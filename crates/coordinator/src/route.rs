@@ -28,6 +28,7 @@ pub fn route(request: &RequestKind, partitions: i32) -> Option<Route> {
         K::LeaveGroup(request) => one(&request.group_id),
         K::OffsetCommit(request) => one(&request.group_id),
         K::OffsetDelete(request) => one(&request.group_id),
+        K::TxnOffsetCommit(request) => one(&request.group_id),
         K::ConsumerGroupHeartbeat(request) => one(&request.group_id),
         // Until version 7 one group, from version 8 on a list.
         K::OffsetFetch(request) if request.groups.is_empty() => one(&request.group_id),

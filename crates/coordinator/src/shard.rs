@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ErrorCode, Millis, Offset};
+use model::{ErrorCode, Millis, Offset, ProducerId};
 use wire::messages::{RequestKind, StrBytes, SyncGroupResponse};
 
 use crate::call::{Call, Caller, Now, Reply};
@@ -52,6 +52,9 @@ pub enum AppendFailure {
     /// A record that has no bytes: a text of more than 32,767.
     #[error("a record cannot be written")]
     Unwritable,
+    /// The log does not take the batch from its producer: another epoch, or no transaction that knows of it.
+    #[error("the log refused the batch of a transaction: {0}")]
+    Refused(ErrorCode),
 }
 
 impl AppendFailure {
@@ -61,6 +64,7 @@ impl AppendFailure {
             Self::Unavailable => ErrorCode::CoordinatorNotAvailable,
             Self::Deposed => ErrorCode::NotCoordinator,
             Self::TooLarge | Self::Unwritable => ErrorCode::UnknownServerError,
+            Self::Refused(code) => code,
         }
     }
 }
@@ -140,14 +144,49 @@ impl Shard {
     /// in, and the load may go on if whoever loads can live without it.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>, offset: Offset) -> Result<(), ReplayError> {
         let entry = Entry::read(key, value, offset.get())?;
+        self.note_replayed(offset);
+        self.core.hard.replay(entry);
+        Ok(())
+    }
+
+    /// The same for a record of a producer's transaction: its offsets wait for the end of it.
+    pub fn replay_transactional(
+        &mut self,
+        producer: ProducerId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        offset: Offset,
+    ) -> Result<(), ReplayError> {
+        let entry = Entry::read(key, value, offset.get())?;
+        self.note_replayed(offset);
+        match entry {
+            Entry::Offset(key, Some(committed)) => self.core.hard.replay_pending(producer, key, committed),
+            // Nobody writes anything else in a transaction.
+            entry => self.core.hard.replay(entry),
+        }
+        Ok(())
+    }
+
+    /// The same for the marker at the end of a transaction.
+    pub fn replay_end(&mut self, producer: ProducerId, commit: bool, offset: Offset) {
+        self.note_replayed(offset);
+        self.core.hard.end_transaction(producer, commit);
+    }
+
+    fn note_replayed(&mut self, offset: Offset) {
         if offset >= self.high_watermark {
             if self.replayed_beyond.is_none() {
                 self.committed = self.core.hard.offsets().clone();
             }
             self.replayed_beyond = Some(offset);
         }
-        self.core.hard.replay(entry);
-        Ok(())
+    }
+
+    /// A producer's transaction is over: its marker is in the log, at `offset`. Between turns, as [`Shard::tick`].
+    pub fn end_transaction(&mut self, now: Now, producer: ProducerId, commit: bool, offset: Offset) {
+        assert!(self.trial.is_none(), "told while records of the last turn are being appended");
+        self.core.hard.end_transaction(producer, commit);
+        self.note_uncommitted(offset, now, Vec::new());
     }
 
     /// All is replayed: every member gets a fresh session, and the shard serves.
@@ -165,6 +204,9 @@ impl Shard {
                     watch::begin(&mut turn, id, group);
                 }
             }
+        }
+        for id in hard.pending_offsets().groups().filter(|id| hard.group(id).is_none()) {
+            turn.put(id, classic::Group::new(now.time));
         }
         let mut last = None;
         for (key, _) in hard.offsets().iter().filter(|(key, _)| hard.group(&key.group).is_none()) {

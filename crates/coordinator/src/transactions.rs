@@ -24,7 +24,7 @@
 //! request    batch = handle(now, call); append it as one batch, then appended(last) or append_failed(now, why)
 //! time       at next_deadline(), and after marked and give_producer_ids: tick(now) until it gives nothing, each
 //!            batch appended as above
-//! commits    committed(now, high_watermark)
+//! commits    committed(high_watermark) when it moves
 //! answers    replies() after each of these
 //! markers    markers() after each of these: send each to the leaders of its partitions (WriteTxnMarkers), and say
 //!            marked(now, ..) for each partition once, whatever came of it; the shard has it sent again when it is due

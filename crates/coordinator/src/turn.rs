@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ErrorCode, Millis};
+use model::{ErrorCode, Millis, ProducerId};
 use proto::EncodeError;
 use wire::messages::{JoinGroupResponse, ResponseKind, StrBytes, SyncGroupResponse};
 
@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::consumer::{self, Watched};
 use crate::group::Group;
 use crate::hard::{Hard, Written};
-use crate::offsets::Offsets;
+use crate::offsets::{Committed, OffsetKey, Offsets};
 use crate::record::{Entry, Record};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -88,6 +88,17 @@ impl Turn<'_> {
             Ok(record) => {
                 self.records.push(record);
                 self.core.hard.replay(entry);
+            }
+            Err(error) => self.unwritable = Some(error),
+        }
+    }
+
+    /// Writes an offset that waits for the end of its producer's transaction, and takes it in.
+    pub fn write_pending(&mut self, producer: ProducerId, key: OffsetKey, committed: Committed) {
+        match Entry::Offset(key.clone(), Some(committed.clone())).to_record() {
+            Ok(record) => {
+                self.records.push(record);
+                self.core.hard.replay_pending(producer, key, committed);
             }
             Err(error) => self.unwritable = Some(error),
         }

@@ -265,7 +265,7 @@ impl Shard {
     }
 
     /// Everything below `high_watermark` is committed: answers go out, and markers of what is decided now.
-    pub fn committed(&mut self, now: Now, high_watermark: Offset) {
+    pub fn committed(&mut self, high_watermark: Offset) {
         self.high_watermark = self.high_watermark.max(high_watermark);
         while let Some(first) = self.uncommitted.pop_front_if(|first| first.last < high_watermark) {
             for step in &first.steps {
@@ -281,7 +281,8 @@ impl Shard {
             }
             self.ready.extend(first.reply);
         }
-        self.send_due(now.clock);
+        // Those that are sent for the first time; the others wait for their time.
+        self.send_due(Millis::default());
     }
 
     /// Hears what became of a marker for one partition.

@@ -287,7 +287,7 @@ impl Life {
         if !self.log.held {
             self.log.high_watermark = self.log.records.len();
         }
-        self.shard.committed(self.now(), offset(self.log.high_watermark));
+        self.shard.committed(offset(self.log.high_watermark));
         let replies = self.shard.replies();
         self.take(replies);
         for marker in self.shard.markers() {

@@ -8,6 +8,9 @@ use crate::messages::describe_groups_response::DescribedGroup;
 use crate::messages::leave_group_response::MemberResponse;
 use crate::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::messages::offset_fetch_response::*;
+use crate::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
 use crate::messages::*;
 
 /// From which version on LeaveGroup names members.
@@ -29,6 +32,7 @@ pub(super) fn respond(request: &RequestKind, version: i16, code: i16) -> Option<
         K::Heartbeat(_) => HeartbeatResponse::default().with_error_code(code).into(),
         K::LeaveGroup(request) => leave(request, version, code).into(),
         K::OffsetCommit(request) => commit(request, code).into(),
+        K::TxnOffsetCommit(request) => commit_in_transaction(request, code).into(),
         K::OffsetFetch(request) => fetch(request, version, code).into(),
         K::OffsetDelete(_) => OffsetDeleteResponse::default().with_error_code(code).into(),
         K::ListGroups(_) => ListGroupsResponse::default().with_error_code(code).into(),
@@ -94,6 +98,20 @@ fn commit(request: &OffsetCommitRequest, code: i16) -> OffsetCommitResponse {
             .with_partitions(refused.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+fn commit_in_transaction(request: &TxnOffsetCommitRequest, code: i16) -> TxnOffsetCommitResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let refused = topic.partitions.iter().map(|partition| {
+            TxnOffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code)
+        });
+        TxnOffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(refused.collect())
+    });
+    TxnOffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 fn fetch(request: &OffsetFetchRequest, version: i16, code: i16) -> OffsetFetchResponse {
