@@ -204,14 +204,16 @@ impl Log {
     /// A failed write leaves the file as it was, or the log poisoned.
     fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), LogError> {
         let segment = self.active_ref();
-        let path = segment.path(&self.dir);
-        let file = segment.file(self.disk.as_ref(), &self.dir).map_err(LogError::io("open", &path))?;
+        // Named only where it is told: a path of its own for each append is two allocations.
+        let failed = |doing, source| LogError::Io { doing, path: segment.path(&self.dir), source };
+        let file = segment.file(self.disk.as_ref(), &self.dir).map_err(|source| failed("open", source))?;
         let position = u64::from(segment.size);
         let Err(source) = file.write_at(bytes, position) else { return Ok(()) };
         // A full disk wrote a part at most, and can be had again; anything else cannot be trusted.
         let restored = source.kind() == io::ErrorKind::StorageFull && file.truncate(position).is_ok();
+        let error = failed("append to", source);
         self.poisoned |= !restored;
-        Err(LogError::Io { doing: "append to", path, source })
+        Err(error)
     }
 
     fn must_roll(&self, bytes: usize, last: &BatchHeader, now: Timestamp) -> bool {
