@@ -119,7 +119,6 @@ impl InternalTopics {
         let was_refused = refused.is_some_and(|at: Instant| at.elapsed() < REFUSED_PAUSE);
         if !is_there(&self.published.get()) {
             if was_refused || !self.create(topic, deadline).await {
-                refused.get_or_insert_with(Instant::now);
                 if !was_refused {
                     *refused = Some(Instant::now());
                 }
