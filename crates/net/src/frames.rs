@@ -2,7 +2,8 @@
 //!
 //! Memory follows what has arrived, not what was claimed: a peer that announces
 //! 100 MiB and sends ten bytes costs little. An idle reader holds a few hundred
-//! bytes, so that ten thousand idle connections are cheap.
+//! bytes, so that ten thousand idle connections are cheap; one whose peer sends many
+//! small frames at once takes them with few reads.
 
 use std::io;
 
@@ -13,6 +14,8 @@ use crate::seams::ReadHalf;
 
 /// What an idle connection keeps ready: a small request arrives in one read.
 const IDLE_BYTES: usize = 256;
+/// What a connection keeps ready at most, where more than the above came at once.
+const BUSY_BYTES: usize = 8 << 10;
 /// What a length is believed for before the bytes are there.
 const TRUSTED_BYTES_MIN: usize = 64 << 10;
 
@@ -46,12 +49,14 @@ pub struct FrameReader {
     max: usize,
     /// The largest frame this peer really sent: its next claim is believed as far.
     trusted: usize,
+    /// What the next read has room for when no length is known: twice of what the last one brought.
+    ready: usize,
 }
 
 impl FrameReader {
     /// A reader that accepts frames of up to `max` bytes.
     pub fn new(read: Box<dyn ReadHalf>, max: usize) -> Self {
-        Self { read, buffer: BytesMut::new(), max, trusted: TRUSTED_BYTES_MIN }
+        Self { read, buffer: BytesMut::new(), max, trusted: TRUSTED_BYTES_MIN, ready: IDLE_BYTES }
     }
 
     /// Sets another bound, for the frames that follow.
@@ -67,11 +72,17 @@ impl FrameReader {
                 Some(length) if self.buffer.len() >= 4 + length => {
                     return Ok(Some(self.take(length)));
                 }
-                Some(length) => (4 + length - self.buffer.len()).min(self.trusted.max(self.buffer.len())),
-                None => IDLE_BYTES,
+                Some(length) => {
+                    let missing = (4 + length - self.buffer.len()).min(self.trusted.max(self.buffer.len()));
+                    // What follows a small frame may be there too.
+                    missing.max(self.ready)
+                }
+                None => self.ready,
             };
             self.buffer.reserve(missing);
-            if self.read.read_buf(&mut self.buffer).await? == 0 {
+            let got = self.read.read_buf(&mut self.buffer).await?;
+            self.ready = (2 * got).clamp(IDLE_BYTES, BUSY_BYTES);
+            if got == 0 {
                 let had = self.buffer.len();
                 return if had == 0 { Ok(None) } else { Err(FrameError::Truncated { had }) };
             }
@@ -123,6 +134,28 @@ mod tests {
     async fn frames_come_one_by_one() {
         check(10, b"", &["end"]).await;
         check(10, b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01d", &["abc", "", "d", "end"]).await;
+    }
+
+    #[tokio::test]
+    async fn many_small_frames_at_once_take_few_reads() {
+        struct Counted(std::io::Cursor<Vec<u8>>, usize);
+        impl tokio::io::AsyncRead for Counted {
+            fn poll_read(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buffer: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.1 += 1;
+                assert!(self.1 < 20, "a read for each frame");
+                std::pin::Pin::new(&mut self.0).poll_read(cx, buffer)
+            }
+        }
+        let frame = [&200u32.to_be_bytes()[..], &[7; 200]].concat();
+        let bytes = std::io::Cursor::new(frame.repeat(200));
+        let mut reader = FrameReader::new(Box::new(Counted(bytes, 0)), 1_000);
+        for _ in 0..200 {
+            assert_eq!(reader.next().await.expect("whole").as_deref(), Some(&[7; 200][..]));
+        }
     }
 
     #[tokio::test]
