@@ -153,6 +153,8 @@ pub fn minimums(seeds: u64) -> Minimums {
         (Event::PartitionDeleted, 0.1),
         (Event::AckedSend, 50.0),
         (Event::Poll, 50.0),
+        (Event::GroupAssigned, 5.0),
+        (Event::OffsetCommitted, 50.0),
     ];
     let least = |a_seed: f64| (a_seed * seeds as f64) as u64;
     Minimums {

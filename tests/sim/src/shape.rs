@@ -94,7 +94,9 @@ impl Shape {
              replica.lag.time.max.ms={lag_ms}\n\
              metadata.log.max.record.bytes.between.snapshots={snapshot_bytes}\n\
              leader.imbalance.check.interval.seconds={balance_seconds}\n\
-             auto.create.topics.enable=false\n"
+             auto.create.topics.enable=false\nmin.insync.replicas=2\n\
+             offsets.topic.num.partitions=1\noffsets.topic.replication.factor=3\n\
+             group.initial.rebalance.delay.ms=100\n"
         );
         let properties = Properties::parse("sim.properties", text.as_bytes()).expect("well-formed");
         NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))

@@ -18,7 +18,7 @@ use model::{Millis, NodeId, TopicName, TopicPartition};
 
 use crate::faults::{self, FaultLog};
 use crate::workload::queue::TopicPlan;
-use crate::workload::record::Ledger;
+use crate::workload::record::{Ledger, offsets_partition};
 
 /// Violations of one class that are told with all that bears on them: the first ones tell the rest.
 const TOLD_MAX: usize = 2;
@@ -27,9 +27,10 @@ const TOLD_MAX: usize = 2;
 /// A violation's first line says what it is, the others tell its story.
 pub fn of_clients(ledger: &Ledger, seen: FaultsSeen, faults: &FaultLog) -> Vec<String> {
     let promise = Promise::new(seen, promises(ledger.plans()));
+    let mut violations = ledger.group.judge(&promise, &offsets_partition());
     let judged = promise.judge(&anomalies::find(&ledger.history, &promise));
     if judged.is_clean() {
-        return Vec::new();
+        return violations;
     }
     let history = with_faults(&ledger.history, faults);
     let first = |class: Class| judged.violations.iter().filter(move |anomaly| anomaly.class == class);
@@ -38,7 +39,7 @@ pub fn of_clients(ledger: &Ledger, seen: FaultsSeen, faults: &FaultLog) -> Vec<S
         let told_of = first(class).take(TOLD_MAX).count() as u64;
         (count > told_of).then(|| format!("clients: {class}: {} more", count - told_of))
     };
-    let mut violations: Vec<String> = judged.violated.keys().flat_map(|&class| told(class)).collect();
+    violations.extend(judged.violated.keys().flat_map(|&class| told(class)));
     violations.extend(judged.violated.iter().filter_map(rest));
     violations
 }
@@ -64,6 +65,9 @@ pub fn cover(ledger: &Ledger, faults: &FaultLog, coverage: &mut Coverage) {
             coverage.count(Event::Poll);
         }
     }
+    let (commits, assignments) = ledger.group.counts();
+    (0..commits).for_each(|_| coverage.count(Event::OffsetCommitted));
+    (0..assignments).for_each(|_| coverage.count(Event::GroupAssigned));
     for (code, &count) in ledger.refused() {
         (0..count).for_each(|_| coverage.refused(code));
     }

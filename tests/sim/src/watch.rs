@@ -19,7 +19,7 @@ use crate::observe::{LogsOf, Observer};
 use crate::shape::Shape;
 use crate::verdict;
 use crate::workload::queue::FinalReading;
-use crate::workload::record::SharedHistory;
+use crate::workload::record::{SharedHistory, offsets_partition};
 
 /// Steps that a node may take without time going on: more is a circle that it cannot leave.
 const STEPS_AT_ONCE_MAX: u32 = 100_000;
@@ -183,6 +183,13 @@ impl Watch {
             if !self.is_flipped(topic, *index) {
                 self.violated(format!("{topic}-{index} is read to {position:?} and not to its end {end:?}"));
             }
+        }
+        let offsets = offsets_partition();
+        let is_stuck = self.is_flipped(offsets.topic.as_str(), offsets.partition.get());
+        for ((topic, index), at) in reading.behind.iter().filter(|_| !is_stuck) {
+            self.violated(format!(
+                "the group cannot be brought to the end of {topic}-{index}, it is at {at:?}"
+            ));
         }
     }
 

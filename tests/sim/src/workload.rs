@@ -4,6 +4,7 @@
 //! queue      the whole: who takes part, start, stop, the final reading
 //!   producer   unique values at acks=all, idempotent or not
 //!   consumer   assigned partitions, every record held against what was sent
+//!   group      members of a consumer group: join, share, read, commit
 //!   admin      topics, partitions, leaders, replicas, settings
 //!     client     connections, negotiated versions, metadata
 //!     board      what the clients share: topics, values, what is still to be seen
@@ -11,14 +12,14 @@
 //! ```
 //!
 //! Clients are outside of the cluster: they reach it through a [`net::Network`] alone and
-//! know nothing that an answer did not tell them. Groups and transactions join here: a
-//! `group.rs` beside `consumer.rs` (subscribe, commit, rebalance) and a `transaction.rs`
-//! beside `producer.rs`, each started in [`queue`] like the others.
+//! know nothing that an answer did not tell them. Transactions join here: a `transaction.rs`
+//! beside `producer.rs`, started in [`queue`] like the others.
 
 pub mod admin;
 pub mod board;
 pub mod client;
 pub mod consumer;
+pub mod group;
 pub mod producer;
 pub mod queue;
 pub mod record;

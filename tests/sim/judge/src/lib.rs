@@ -5,6 +5,7 @@
 
 pub mod anomalies;
 pub mod coverage;
+pub mod groups;
 pub mod history;
 pub mod invariants;
 pub mod promise;

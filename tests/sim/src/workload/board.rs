@@ -63,6 +63,14 @@ impl Board {
         self.living().flat_map(of).collect()
     }
 
+    /// Every partition of the topics that must be there at the end.
+    pub fn lasting(&self) -> Vec<Key> {
+        let of = |(name, entry): (&String, &TopicEntry)| -> Vec<Key> {
+            (0..entry.partitions).map(|index| (name.clone(), index)).collect()
+        };
+        self.living().filter(|(_, entry)| !entry.is_passing).flat_map(of).collect()
+    }
+
     /// Whether the partition's topic may be gone.
     pub fn is_doomed(&self, topic: &str) -> bool {
         self.topics.get(topic).is_none_or(|entry| entry.is_doomed)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use judge::history::{Read, Run};
+use judge::history::{OpId, Read, Run};
 use model::{ErrorCode, LeaderEpoch, Offset};
 use wire::api::ApiKey;
 use wire::batch::{Batches, Record};
@@ -101,6 +101,13 @@ impl Consumer {
         self.recorder.assigned(&assigned);
     }
 
+    /// Goes on as a group says; without an offset from the beginning.
+    pub fn subscribe(&mut self, positions: Vec<(Key, Option<i64>)>) {
+        self.recorder.subscribed(&positions);
+        let place = |(key, at): (Key, Option<i64>)| (key, at.map_or_else(Position::unset, Position::at));
+        self.positions = positions.into_iter().map(place).collect();
+    }
+
     /// The next offset of each assigned partition, where it is known.
     pub fn position(&self, key: &Key) -> Option<i64> {
         self.positions.get(key)?.next
@@ -139,12 +146,11 @@ impl Consumer {
         self.drop_doomed();
         self.client.refresh_if_stale().await;
         self.settle_positions().await;
-        let flights = self.send(wait_ms).await;
-        if flights.is_empty() {
+        let (op, flights) = self.send(wait_ms).await;
+        let Some(op) = op else {
             self.client.back_off(1).await;
             return false;
-        }
-        let op = self.recorder.poll_began();
+        };
         let mut seen = Vec::new();
         for flight in flights {
             match finish(flight.answer).await {
@@ -168,7 +174,9 @@ impl Consumer {
         self.positions.retain(|key, _| !board.is_doomed(&key.0));
     }
 
-    async fn send(&mut self, wait_ms: i32) -> Vec<Flight> {
+    /// Sends the fetches, and notes a poll with the first: the way to the next leader may be long, and the
+    /// answer of this one be there before.
+    async fn send(&mut self, wait_ms: i32) -> (Option<OpId>, Vec<Flight>) {
         let mut by_leader: BTreeMap<i32, Vec<Key>> = BTreeMap::new();
         for (key, position) in &self.positions {
             match self.client.leader(key) {
@@ -179,7 +187,7 @@ impl Consumer {
                 None => self.client.distrust(),
             }
         }
-        let mut flights = Vec::new();
+        let (mut op, mut flights) = (None, Vec::new());
         for (node, keys) in by_leader {
             let Ok(link) = self.client.link_to(node).await else { continue };
             let has_ids = keys.iter().all(|key| self.client.topic_id(&key.0).is_some());
@@ -189,10 +197,11 @@ impl Consumer {
             let epoch = |key: &Key| self.client.epoch(key, version, EPOCH_FROM);
             let asked = keys.into_iter().map(|key| (key.clone(), epoch(&key))).collect();
             let request = self.request(&asked, wait_ms);
+            op.get_or_insert_with(|| self.recorder.poll_began());
             let answer = begin(&link, version, request, self.client.request_timeout);
             flights.push(Flight { answer, asked });
         }
-        flights
+        (op, flights)
     }
 
     fn request(&mut self, asked: &BTreeMap<Key, Option<LeaderEpoch>>, wait_ms: i32) -> FetchRequest {

@@ -1,9 +1,10 @@
 //! Jepsen's `queue` workload as a whole: producers, consumers and an administrator on hosts
 //! of their own, and the final reading after everything was healed.
 //!
-//! All choices follow from the seed. Groups and transactions join in [`Workload::start`] as
-//! further kinds of clients; [`Workload::final_phase`] stays what it is, for a value that was
-//! acknowledged must be there whoever wrote it.
+//! All choices follow from the seed. The members of a group read beside the others, and at the end
+//! one of them reads what all of them left. Transactions join in [`Workload::start`] as a further kind of
+//! clients; [`Workload::final_phase`] stays what it is, for a value that was acknowledged must
+//! be there whoever wrote it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +21,14 @@ use crate::workload::admin::Admin;
 use crate::workload::board::Board;
 use crate::workload::client::{Address, Client, ClientOptions, Key};
 use crate::workload::consumer::Consumer;
+use crate::workload::group::Member;
 use crate::workload::producer::{Producer, ProducerOptions};
-use crate::workload::record::{Recorder, SharedHistory};
+use crate::workload::record::{Recorder, SharedHistory, offsets_partition};
 
 /// How long a poll of the final reading waits for records.
 const FINAL_WAIT_MS: i32 = 100;
+/// How long the last member may take, with a session of the others to wait for.
+const GROUP_FINAL_BOUND: Duration = Duration::from_secs(60);
 /// How long the final reading waits for records that were seen before, once it is at the end that
 /// leaders tell: a new leader learns from its followers what is committed, and tells of less before.
 const FINAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -116,6 +120,8 @@ pub struct Options {
     pub plain_producers: u32,
     /// Consumers.
     pub consumers: u32,
+    /// Members of the group.
+    pub members: u32,
     /// Topics that are there from the beginning to the end.
     pub topics: Vec<TopicPlan>,
     /// A producer's pause between bursts, on average.
@@ -125,7 +131,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Six clients, two or three topics.
+    /// Nine clients, two or three topics.
     pub fn draw(rng: &mut Rng) -> Self {
         let flushing = TopicPlan { partitions: 1, flushes: true, ..TopicPlan::usual() };
         let mut topics = vec![TopicPlan::usual(), flushing];
@@ -137,6 +143,7 @@ impl Options {
             idempotent_producers: 2,
             plain_producers: 1,
             consumers: 2,
+            members: 3,
             topics,
             producer_think: Duration::from_millis(rng.u64(200..=500)),
             admin_think: Some(Duration::from_millis(rng.u64(1_000..=5_000))),
@@ -177,12 +184,14 @@ pub struct FinalReading {
     pub unread: BTreeMap<Key, (Option<i64>, Option<i64>)>,
     /// How many partitions there were.
     pub partitions: usize,
+    /// Partitions to whose end the group could not be brought in time, and where it is.
+    pub behind: Vec<(Key, Option<i64>)>,
 }
 
 impl FinalReading {
     /// Whether everything was read.
     pub fn is_complete(&self) -> bool {
-        self.unseen.is_empty() && self.unread.is_empty()
+        self.unseen.is_empty() && self.unread.is_empty() && self.behind.is_empty()
     }
 }
 
@@ -194,6 +203,10 @@ impl Workload {
 
     /// Starts all clients, each a task on a host of its own: `c1`, `c2`, ... They end soon after `stop`.
     pub fn start(&self, stop: &Stop) -> Vec<JoinHandle<()>> {
+        // As the nodes' configuration says: two of three replicas have what is acknowledged.
+        let recorder = self.recorder("cluster");
+        recorder
+            .topic(offsets_partition().topic.as_str(), &TopicPlan { partitions: 1, ..TopicPlan::usual() });
         let mut hosts = (1..).map(|number| format!("c{number}"));
         let mut host = || hosts.next().expect("numbers do not end");
         let mut tasks = vec![self.start_admin(&host(), stop)];
@@ -211,7 +224,16 @@ impl Workload {
             let consumer = Consumer::new(client, recorder, self.board.clone());
             tasks.push(net::task::spawn(Box::pin(consumer.run(stop.clone()))));
         }
+        for _ in 0..self.options.members {
+            let member = self.member(&host());
+            tasks.push(net::task::spawn(Box::pin(member.run(stop.clone()))));
+        }
         tasks
+    }
+
+    fn member(&self, host: &str) -> Member {
+        let (client, recorder) = self.client(host);
+        Member::new(host.to_owned(), client, recorder, self.board.clone())
     }
 
     /// Runs all clients until `stop`, and returns once they have ended.
@@ -265,9 +287,29 @@ impl Workload {
                 }
             }
         }
+        let lasting = self.lock().lasting();
+        let mut group_ends = ends.clone();
+        group_ends.retain(|key, _| lasting.contains(key) && is_read(&reader, key));
+        let behind = self.group_final_phase(&group_ends).await;
         let unread = keys.iter().filter(|key| !is_read(&reader, key));
         let unread = unread.map(|key| (key.clone(), (ends.get(key).copied(), reader.position(key))));
-        FinalReading { unseen: self.lock().unseen_values(), unread: unread.collect(), partitions: keys.len() }
+        FinalReading {
+            unseen: self.lock().unseen_values(),
+            unread: unread.collect(),
+            partitions: keys.len(),
+            behind,
+        }
+    }
+
+    /// One member reads what all of them left and commits it. Where the group is behind after that.
+    async fn group_final_phase(&self, ends: &BTreeMap<Key, i64>) -> Vec<(Key, Option<i64>)> {
+        if self.options.members == 0 || ends.is_empty() {
+            return Vec::new();
+        }
+        let mut member = self.member("last-member");
+        let reached = member.finish(ends, Instant::now() + GROUP_FINAL_BOUND).await;
+        let behind = ends.iter().filter(|(key, end)| reached.get(*key).is_none_or(|at| at < *end));
+        behind.map(|(key, _)| (key.clone(), reached.get(key).copied())).collect()
     }
 
     /// What the clients share.
@@ -295,6 +337,10 @@ impl Workload {
             bootstrap: self.surroundings.bootstrap.clone(),
             seed,
         });
-        (client, Recorder::new(host, self.surroundings.clock.clone(), self.surroundings.history.clone()))
+        (client, self.recorder(host))
+    }
+
+    fn recorder(&self, process: &str) -> Recorder {
+        Recorder::new(process, self.surroundings.clock.clone(), self.surroundings.history.clone())
     }
 }

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use judge::groups::GroupHistory;
 use judge::history::{
     Assign, Batch, History, Kind, Mode, OpId, Place, Poll, ProcessId, Producer, Run, SendOutcome, Session,
 };
 use model::{
-    ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName,
+    ErrorCode, LeaderEpoch, Millis, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName,
     TopicPartition,
 };
 use net::Clock;
@@ -55,6 +56,8 @@ pub enum Sending {
 pub struct Ledger {
     /// What clients did and saw.
     pub history: History,
+    /// What the members of the group did and were told.
+    pub group: GroupHistory,
     acked: Vec<(Key, i64)>,
     plans: BTreeMap<String, TopicPlan>,
     refused: BTreeMap<ErrorCode, u64>,
@@ -98,6 +101,12 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Where the group lives: the topic of groups has one partition here.
+pub fn offsets_partition() -> TopicPartition {
+    let topic = TopicName::new("__consumer_offsets").expect("Kafka's own name is legal");
+    TopicPartition { topic, partition: PartitionIndex::new(0) }
 }
 
 /// A partition in the judge's words.
@@ -165,6 +174,19 @@ impl Recorder {
         let place = |(key, at): &(Key, Option<i64>)| (partition(key), at.map(Offset::new));
         let positions = positions.iter().map(place).collect();
         self.note(Kind::Assign(Assign { positions, mode: Mode::Assign }));
+    }
+
+    /// A group's coordinator gave these, with the position to go on from.
+    pub fn subscribed(&self, positions: &[(Key, Option<i64>)]) {
+        let place = |(key, at): &(Key, Option<i64>)| (partition(key), at.map(Offset::new));
+        let positions = positions.iter().map(place).collect();
+        self.note(Kind::Assign(Assign { positions, mode: Mode::Subscribe }));
+    }
+
+    /// Notes something of the group, at the time that is given.
+    pub fn group<R>(&self, note: impl FnOnce(&mut GroupHistory, Millis) -> R) -> R {
+        let now = self.clock.now();
+        note(&mut self.ledger().group, now)
     }
 
     /// Fetches are sent.
@@ -242,6 +264,13 @@ impl Recorder {
     /// A node answered with an error.
     pub fn refused(&self, code: ErrorCode) {
         *self.ledger().refused.entry(code).or_insert(0) += 1;
+    }
+
+    /// A node answered, perhaps with an error.
+    pub fn refused_unless_ok(&self, code: ErrorCode) {
+        if code != ErrorCode::None {
+            self.refused(code);
+        }
     }
 
     /// All other clients have ended and every fault is healed.

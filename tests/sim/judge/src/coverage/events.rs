@@ -69,6 +69,10 @@ events! {
     AckedSend = "acknowledged sends",
     /// A poll gave records.
     Poll = "polls",
+    /// A member of a group got its share of the partitions.
+    GroupAssigned = "group assignments",
+    /// A group's coordinator took an offset.
+    OffsetCommitted = "committed offsets",
 }
 
 /// What was last seen of one process.
