@@ -180,7 +180,7 @@ fn of_controller(context: &Arc<Context>, asker: RequestContext, request: Request
             Answer::message(handlers::describe_cluster::handle(context, &asker, request))
         }
         K::DescribeConfigs(request) => Answer::message(handlers::describe_configs::handle(context, request)),
-        K::DescribeQuorum(request) => later(handlers::describe_quorum::handle(cx, request)),
+        K::DescribeQuorum(request) => later(handlers::describe_quorum::handle(cx, asker.version, request)),
         K::Fetch(request) => later(handlers::metadata_fetch::handle(cx, asker, request)),
         K::FetchSnapshot(request) => later(handlers::fetch_snapshot::handle(cx, request)),
         K::Envelope(request) => later(handlers::envelope::handle(cx, asker, request)),

@@ -9,7 +9,8 @@ use support::{Client, Cluster, run};
 use wire::messages::create_topics_request::CreatableTopic;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, MetadataRequest, MetadataResponse, ResponseKind, topic,
+    ApiVersionsRequest, CreateTopicsRequest, DescribeQuorumRequest, MetadataRequest, MetadataResponse,
+    ResponseKind, describe_quorum_request, topic,
 };
 
 async fn create(client: &Client, name: &str, partitions: i32, replicas: i16) -> i16 {
@@ -210,6 +211,28 @@ fn a_broker_that_no_controller_takes_in_gives_up_in_time_and_says_why() {
         let said = failure.expect("it gives up").0;
         assert!(said.contains("was not registered within 5000 ms"), "{said}");
         assert!((5..12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn the_quorum_is_described_in_every_version() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let client = cluster.client(1).await;
+        for version in 0..=2 {
+            let partition = describe_quorum_request::PartitionData::default();
+            let asked = describe_quorum_request::TopicData::default()
+                .with_topic_name(topic("__cluster_metadata"))
+                .with_partitions(vec![partition]);
+            let request = DescribeQuorumRequest::default().with_topics(vec![asked]);
+            let ResponseKind::DescribeQuorum(answer) = client.ask(version, request).await else {
+                panic!("version {version} has another answer");
+            };
+            let described = &answer.topics[0].partitions[0];
+            assert_eq!((described.error_code, described.current_voters.len()), (0, 1), "version {version}");
+            assert_eq!(answer.nodes.is_empty(), version < 2, "version {version} and the voters' addresses");
+        }
         cluster.stop_all().await;
     });
 }

@@ -36,6 +36,7 @@ pub fn respond(
         RequestKind::CreatePartitions(request) => answer.create_partitions(request).into(),
         RequestKind::ElectLeaders(request) => answer.elect_leaders(request, version).into(),
         RequestKind::AlterPartitionReassignments(request) => answer.reassign(request).into(),
+        RequestKind::AlterReplicaLogDirs(request) => answer.alter_replica_log_dirs(request).into(),
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
         RequestKind::WriteTxnMarkers(request) => answer.write_txn_markers(request).into(),
         RequestKind::DescribeProducers(request) => answer.describe_producers(request).into(),
@@ -369,6 +370,23 @@ impl Answer {
             .with_error_code(self.code)
             .with_error_message(self.message.clone())
             .with_responses(topics.collect())
+    }
+
+    fn alter_replica_log_dirs(&self, request: &AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
+        use alter_replica_log_dirs_response::{
+            AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
+        };
+        let topics = request.dirs.iter().flat_map(|dir| &dir.topics).map(|topic| {
+            let partition = |partition: &i32| {
+                AlterReplicaLogDirPartitionResult::default()
+                    .with_partition_index(*partition)
+                    .with_error_code(self.code)
+            };
+            AlterReplicaLogDirTopicResult::default()
+                .with_topic_name(topic.name.clone())
+                .with_partitions(topic.partitions.iter().map(partition).collect())
+        });
+        AlterReplicaLogDirsResponse::default().with_results(topics.collect())
     }
 
     fn describe_topic_partitions(

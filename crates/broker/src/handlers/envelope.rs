@@ -45,7 +45,7 @@ pub async fn handle(
     let Some(controller) = &context.controller else { return refused(ErrorCode::NotController) };
     let response = match request {
         wire::messages::RequestKind::DescribeQuorum(request) => {
-            describe_quorum::handle(context.clone(), request).await.into()
+            describe_quorum::handle(context.clone(), inner.version, request).await.into()
         }
         request => match controller.decide(inner.version, request).await {
             Ok(response) => response,
