@@ -5,7 +5,7 @@
 //! An uncompressed batch is walked in place without an allocation.
 //!
 //! The order of the checks and their codes are Kafka's (its LogValidator), so that
-//! a client is told the same; `broker/tests/lies` holds them against its answers.
+//! a client is told the same; `broker/tests/nodes/lies` holds them against its answers.
 
 use model::{ErrorCode, Offset, Timestamp};
 

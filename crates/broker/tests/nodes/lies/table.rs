@@ -6,7 +6,7 @@
 
 use wire::codec::Codec;
 
-use crate::raw::RawBatch;
+use crate::lies::raw::RawBatch;
 
 /// The topics that the cases are sent to.
 #[derive(Clone, Copy)]

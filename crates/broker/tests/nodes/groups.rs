@@ -1,14 +1,11 @@
 //! Groups through whole nodes: what a member is told, and what outlives its coordinator.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::groups::{Group, find};
+use crate::support::records::{batch, create, leader, produce};
+use crate::support::{Client, Cluster, run};
 use model::ErrorCode;
-use support::groups::{Group, find};
-use support::records::{batch, create, leader, produce};
-use support::{Client, Cluster, run};
 use wire::messages::delete_topics_request::DeleteTopicState;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::offset_fetch_request::OffsetFetchRequestGroup;

@@ -1,14 +1,11 @@
 //! Transactions in whole nodes, made by hand: what readers of committed data see of them, here, after a
 //! restart, and where another node leads.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::records::{create, leader, produce_request};
+use crate::support::{Client, Cluster, run};
 use model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
-use support::records::{create, leader, produce_request};
-use support::{Client, Cluster, run};
 use wire::batch::{BatchBuilder, Batches, NewRecord, Producer};
 use wire::messages::describe_producers_request::TopicRequest;
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};

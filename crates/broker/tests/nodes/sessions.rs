@@ -1,13 +1,10 @@
 //! Fetch sessions (KIP-227) as a client sees them: only what changed is asked for and answered.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::records::{batch, create, leader, produce};
+use crate::support::{Client, Cluster, run};
 use model::ErrorCode;
-use support::records::{batch, create, leader, produce};
-use support::{Client, Cluster, run};
 use wire::batch::Batches;
 use wire::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::messages::{DeleteTopicsRequest, FetchRequest, ResponseKind, WireUuid, topic};

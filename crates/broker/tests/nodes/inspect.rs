@@ -1,13 +1,10 @@
 //! What a running node tells of itself, and that it tells only what changed.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Cluster, run};
 use kastle_broker::{Inspection, News, Part};
 use model::{LeaderEpoch, NodeId, Offset, Timestamp};
-use support::{Client, Cluster, run};
 use wire::batch::{BatchBuilder, NewRecord};
 use wire::messages::create_topics_request::CreatableTopic;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};

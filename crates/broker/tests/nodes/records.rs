@@ -1,13 +1,10 @@
 //! Records through whole nodes: written, copied, read back, and not lost with a node.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::records::{batch, check_led, create, create_beside_1, fetch, leader, offset_at, produce};
+use crate::support::{Cluster, run};
 use model::ErrorCode;
-use support::records::{batch, check_led, create, create_beside_1, fetch, leader, offset_at, produce};
-use support::{Cluster, run};
 use wire::messages::{Bytes, InitProducerIdRequest, ResponseKind};
 
 #[test]

@@ -1,12 +1,9 @@
 //! Noise on every port: random, cut and changed frames, while a neighbour is served throughout.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Cluster, run};
 use bytes::Bytes;
-use support::{Client, Cluster, run};
 use wire::header::RequestHeader;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::{ApiKey, MetadataRequest, RequestKind, ResponseKind, topic};

@@ -1,11 +1,8 @@
 //! Whole nodes in one process: what a client sees of one, of three, and of two out of three.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::time::Duration;
 
-use support::{Client, Cluster, run};
+use crate::support::{Client, Cluster, run};
 use wire::messages::create_topics_request::CreatableTopic;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::{

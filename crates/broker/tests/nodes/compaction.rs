@@ -1,15 +1,12 @@
 //! Compacted topics on whole nodes: logs shrink, the last value of each key stays where it was, and
 //! followers that join late and what goes wrong with one log change nothing of it.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::records::{batch, check_led, create_on, leader, offset_at, produce};
+use crate::support::{Client, Cluster, run};
 use model::{ErrorCode, LeaderEpoch, Offset, Timestamp};
-use support::records::{batch, check_led, create_on, leader, offset_at, produce};
-use support::{Client, Cluster, run};
 use wire::batch::{BatchBuilder, Batches, NewRecord};
 use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::messages::delete_topics_request::DeleteTopicState;

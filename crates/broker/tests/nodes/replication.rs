@@ -1,18 +1,15 @@
 //! Logs that part ways and come together again, through whole nodes: what was cut, deleted,
 //! moved or lost with a disk at one replica is the same at all of them afterwards.
 
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
-use log::Disk;
-use model::ErrorCode;
-use support::records::{
+use crate::support::records::{
     batch, check_led, create, create_on, delete_records, fetch, is_acknowledged, leader, offset_at, produce,
 };
-use support::{Client, Cluster, run};
+use crate::support::{Client, Cluster, run};
+use log::Disk;
+use model::ErrorCode;
 use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, DescribeLogDirsRequest, ResponseKind, topic,

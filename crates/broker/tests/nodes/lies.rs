@@ -3,21 +3,18 @@
 //! Every lie of the table is sent to a node of ours, and the answer, with the batch
 //! that is stored then, held against what Kafka said. With `KASTLE_ORACLE=HOST:PORT`
 //! the same table is sent to the broker there, which is how its answers were had:
-//! `KASTLE_ORACLE=127.0.0.1:19192 cargo test -p kastle-broker --test lies -- --nocapture`
+//! `KASTLE_ORACLE=127.0.0.1:19192 cargo test -p kastle-broker --test nodes lies -- --nocapture`
 
 mod raw;
-#[allow(dead_code, reason = "each test file uses its own part of it")]
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::lies::raw::RawBatch;
+use crate::lies::table::{Case, TABLE, Topic};
+use crate::support::{Client, Cluster, run};
 use model::ErrorCode;
 use net::{ConnectOptions, Connection, TcpNetwork};
-use raw::RawBatch;
-use support::{Client, Cluster, run};
-use table::{Case, TABLE, Topic};
 use wire::batch::{BatchRef, TimestampType};
 use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};

@@ -1,0 +1,17 @@
+//! Whole nodes in one process, as their clients see them.
+//!
+//! One program: each that runs nodes takes a minute to build. `cargo test -p kastle-broker --test nodes groups`
+//! runs one file of it.
+
+mod cluster;
+mod compaction;
+mod followers;
+mod groups;
+mod inspect;
+mod lies;
+mod noise;
+mod records;
+mod replication;
+mod sessions;
+mod support;
+mod transactions;
