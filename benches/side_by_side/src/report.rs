@@ -217,6 +217,6 @@ mod tests {
         assert_eq!((row.median(Kind::Kafka), row.ratio(Kind::Kafka)), (Some(110.0), Some(3.0)));
         assert_eq!(row.goal(), "≥ 2.5× yes");
         let shown = report.table();
-        assert!(shown.contains("| 3.00×"), "{shown}");
+        assert!(shown.contains("3.00×"), "{shown}");
     }
 }
