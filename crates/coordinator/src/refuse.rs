@@ -23,18 +23,10 @@ mod tests {
     use wire::messages::*;
 
     use super::*;
+    use crate::testing::check_refusal;
 
-    /// Every version of an API writes its refusal, and it says the code.
     fn check(api: ApiKey, versions: RangeInclusive<i16>, request: impl Into<RequestKind>) {
-        let request = request.into();
-        for version in versions {
-            let refused = refuse(&request, version, ErrorCode::NotCoordinator).expect("it is ours");
-            let mut frame = Vec::new();
-            wire::response::encode(1, api, version, &refused, &mut frame)
-                .unwrap_or_else(|error| panic!("version {version}: {error}"));
-            let code = ErrorCode::NotCoordinator.code().to_be_bytes();
-            assert!(frame.windows(2).any(|pair| pair == code), "{api:?} {version} says nothing: {refused:?}");
-        }
+        check_refusal(refuse, api, versions, &request.into());
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod api;
 mod consumer;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use api::api_of;
@@ -593,4 +594,21 @@ fn commits(rest: &Words<'_>) -> Vec<OffsetCommitRequestTopic> {
         OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition])
     });
     topics.collect()
+}
+
+/// Every version of an API writes its refusal, and it says the code.
+pub fn check_refusal(
+    refuse: impl Fn(&RequestKind, i16, ErrorCode) -> Option<ResponseKind>,
+    api: ApiKey,
+    versions: RangeInclusive<i16>,
+    request: &RequestKind,
+) {
+    for version in versions {
+        let refused = refuse(request, version, ErrorCode::NotCoordinator).expect("it is ours");
+        let mut frame = Vec::new();
+        wire::response::encode(1, api, version, &refused, &mut frame)
+            .unwrap_or_else(|error| panic!("version {version}: {error}"));
+        let code = ErrorCode::NotCoordinator.code().to_be_bytes();
+        assert!(frame.windows(2).any(|pair| pair == code), "{api:?} {version} says nothing: {refused:?}");
+    }
 }

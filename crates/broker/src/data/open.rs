@@ -93,40 +93,50 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
             found.moving_to = Some(to);
         }
     }
-    for (index, dir) in plan.dirs.iter().enumerate() {
-        lower_checkpoints(plan, index, dir, &found)?;
-    }
+    lower_checkpoints(plan, &jobs, &found)?;
     Ok(found)
 }
 
-/// How far a log holds what a checkpoint says of it.
-type Holds = fn(&Found, &Log) -> Offset;
+/// What a checkpoint says of a log that it was opened with, and what the log came up with.
+struct Line {
+    name: &'static str,
+    said: fn(&Job) -> Offset,
+    held: fn(&Found, &Log) -> Offset,
+}
+
+const LINES: [Line; 2] = [
+    Line { name: HIGH_WATERMARK, said: |job| job.high_watermark, held: |found, _| found.high_watermark },
+    Line {
+        name: RECOVERY_POINT,
+        said: |job| job.opening.recovery_point,
+        held: |_, log| log.recovery_point(),
+    },
+];
 
 /// A log that came up shorter than a checkpoint says grows again before the next is written: killed in
 /// between, the node would take records for committed, or for durable, that have the offsets of others.
 fn lower_checkpoints(
     plan: &OpenPlan,
-    index: usize,
-    dir: &Path,
+    jobs: &[Job],
     found: &BTreeMap<TopicPartition, Found>,
 ) -> Result<(), DataError> {
     let disk = plan.disk.as_ref();
-    let holds: [(&str, Holds); 2] =
-        [(HIGH_WATERMARK, |found, _| found.high_watermark), (RECOVERY_POINT, |_, log| log.recovery_point())];
-    for (name, holds) in holds {
-        // One that cannot be read counts as empty, and was warned of.
-        let mut lines = checkpoint::read(disk, dir, name).unwrap_or_default();
-        let mut is_lower = false;
-        for (partition, line) in &mut lines {
-            let Some(found) = found.get(partition).filter(|found| found.dir == index) else { continue };
-            let held = found.log.as_ref().map_or(*line, |log| holds(found, log));
-            is_lower |= held < *line;
-            *line = held.min(*line);
-        }
-        if is_lower {
+    for (index, dir) in plan.dirs.iter().enumerate() {
+        for Line { name, said, held } in &LINES {
+            let lower = |job: &Job| {
+                let found = found.get(&job.partition).filter(|found| found.dir == job.dir)?;
+                let held = held(found, found.log.as_ref().ok()?);
+                (job.dir == index && held < said(job)).then(|| (job.partition.clone(), held))
+            };
+            let lower: Vec<_> = jobs.iter().filter_map(lower).collect();
+            if lower.is_empty() {
+                continue;
+            }
+            let mut lines = checkpoint::read(disk, dir, name).unwrap_or_default();
+            lines.extend(lower);
             let lines = lines.iter().map(|(partition, offset)| (partition, *offset));
             checkpoint::write(disk, dir, name, lines).map_err(|error| DataError::LogDir {
-                dir: dir.to_owned(),
+                dir: dir.clone(),
                 reason: format!("the checkpoint {name} cannot be written: {error}"),
             })?;
         }

@@ -107,3 +107,25 @@ fn varints_hold_32_bits_and_no_more() {
     let beyond = Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).varint();
     assert_eq!(beyond, Err(DecodeError::Varint { at: 0 }));
 }
+
+/// Reads Kafka's bytes, writes them again, and gives the fields as text without `Some(..)`.
+pub(crate) fn reread<T: Message + std::fmt::Debug>(version: i16, bytes: &[u8]) -> (Vec<u8>, String) {
+    let message = T::decode(version, bytes).expect("Kafka wrote it");
+    let mut out = Vec::new();
+    message.encode(version, &mut out).expect("what was read can be written");
+    (out, format!("{message:?}").replace("Some(", "").replace(')', ""))
+}
+
+/// Holds a line of what Kafka's serialisers wrote (record, version, bytes, fields) against what `reread`
+/// makes of it, by the record's name.
+pub(crate) fn check_golden(line: &str, reread: impl Fn(&str, i16, &[u8]) -> (Vec<u8>, String)) {
+    let mut parts = line.splitn(4, ' ');
+    let mut part = || parts.next().expect("four parts a line");
+    let (name, version, digits, fields) = (part(), part(), part(), part());
+    let version = version.parse().expect("a version");
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits");
+    let bytes: Vec<u8> = (0..digits.len() / 2).map(|at| byte(2 * at)).collect();
+    let (written, read) = reread(name, version, &bytes);
+    assert_eq!(written, bytes, "{line}");
+    assert_eq!(read, fields);
+}

@@ -7,6 +7,7 @@ use wire::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, Add
 use wire::messages::*;
 
 use crate::Route;
+use crate::testing::check_refusal;
 use crate::transactions::{join, refuse, route, unknown_partitions};
 
 fn id(name: &str) -> TransactionalId {
@@ -21,17 +22,8 @@ fn asked(name: &str) -> AddPartitionsToTxnTransaction {
     AddPartitionsToTxnTransaction::default().with_transactional_id(id(name)).with_topics(topics())
 }
 
-/// Every version of an API writes its refusal, and it says the code.
 fn check(api: ApiKey, versions: RangeInclusive<i16>, request: impl Into<RequestKind>) {
-    let request = request.into();
-    for version in versions {
-        let refused = refuse(&request, version, ErrorCode::NotCoordinator).expect("it is ours");
-        let mut frame = Vec::new();
-        wire::response::encode(1, api, version, &refused, &mut frame)
-            .unwrap_or_else(|error| panic!("version {version}: {error}"));
-        let code = ErrorCode::NotCoordinator.code().to_be_bytes();
-        assert!(frame.windows(2).any(|pair| pair == code), "{api:?} {version} says nothing: {refused:?}");
-    }
+    check_refusal(refuse, api, versions, &request.into());
 }
 
 #[test]
