@@ -27,6 +27,12 @@ pub const LOG_START: &str = "log-start-offset-checkpoint";
 /// Where the part of a compacted log begins that was not cleaned yet.
 pub const CLEANED: &str = "cleaner-offset-checkpoint";
 
+/// What the next start takes for true of a log, whatever it finds in it.
+pub const OF_EACH_LOG: [&str; 3] = [RECOVERY_POINT, HIGH_WATERMARK, LOG_START];
+
+/// What a checkpoint says.
+pub type Lines = BTreeMap<TopicPartition, Offset>;
+
 /// A line has at most some 300 bytes; a directory holds far fewer than a million partitions.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
@@ -49,14 +55,10 @@ pub enum CheckpointError {
 }
 
 /// Reads the checkpoint `name` in `dir`; a missing one is empty.
-pub fn read(
-    disk: &dyn Disk,
-    dir: &Path,
-    name: &str,
-) -> Result<BTreeMap<TopicPartition, Offset>, CheckpointError> {
+pub fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Lines, CheckpointError> {
     let path = dir.join(name);
     if !disk.exists(&path)? {
-        return Ok(BTreeMap::new());
+        return Ok(Lines::new());
     }
     let bytes = read_file(disk, &path, FILE_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -68,7 +70,7 @@ pub fn read(
     }
     let (line, count) = lines.next().ok_or_else(|| malformed(2, ""))?;
     let count: usize = count.parse().map_err(|_| malformed(line, count))?;
-    let mut offsets = BTreeMap::new();
+    let mut offsets = Lines::new();
     for (line, text) in lines {
         let (partition, offset) = parse(text).ok_or_else(|| malformed(line, text))?;
         offsets.insert(partition, offset);
@@ -77,12 +79,7 @@ pub fn read(
 }
 
 /// Replaces the checkpoint `name` in `dir`.
-pub fn write<'a>(
-    disk: &dyn Disk,
-    dir: &Path,
-    name: &str,
-    offsets: impl ExactSizeIterator<Item = (&'a TopicPartition, Offset)>,
-) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, dir: &Path, name: &str, offsets: &Lines) -> io::Result<()> {
     let mut text = format!("0\n{}\n", offsets.len());
     for (partition, offset) in offsets {
         text.push_str(&format!("{} {} {offset}\n", partition.topic, partition.partition));
@@ -145,8 +142,7 @@ mod tests {
         let text = "0\n2\na 0 12\na 1 7\n";
         let disk = disk_with(text);
         let offsets = read(&disk, Path::new("/d"), HIGH_WATERMARK).expect("readable");
-        write(&disk, Path::new("/d"), HIGH_WATERMARK, offsets.iter().map(|(at, offset)| (at, *offset)))
-            .expect("no fault");
+        write(&disk, Path::new("/d"), HIGH_WATERMARK, &offsets).expect("no fault");
         let bytes = read_file(&disk, &Path::new("/d").join(HIGH_WATERMARK), 100).expect("written");
         assert_eq!(bytes, text.as_bytes());
     }

@@ -5,7 +5,7 @@
 //! does not is a lock and a few assignments a partition, so that thousands of
 //! partitions change hands in milliseconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -90,6 +90,7 @@ impl Applier {
     /// Sets aside the logs that no partition of this node wanted once its metadata was complete.
     pub async fn set_strays_aside(&mut self) {
         let strays = std::mem::take(&mut self.found);
+        self.forget(strays.iter().map(|(partition, found)| (found.dir, partition.clone())).collect()).await;
         let plane = self.plane.clone();
         let work = move || {
             for (partition, found) in strays {
@@ -182,6 +183,11 @@ impl Applier {
                 (birth, found)
             })
             .collect();
+        let strays = jobs.iter().filter_map(|(birth, found)| {
+            let found = found.as_ref().filter(|found| belongs_elsewhere(found, birth.key.0))?;
+            Some((found.dir, birth.name.clone()))
+        });
+        self.forget(strays.collect()).await;
         let plane = self.plane.clone();
         self.split(jobs, move |(birth, found)| bring_up(&plane, birth, found)).await
     }
@@ -243,12 +249,39 @@ impl Applier {
         if partitions.is_empty() {
             return;
         }
+        let mut gone = Vec::new();
         for partition in &partitions {
             self.plane.remove(partition.key);
-            self.dir_counts[partition.lock().dir] -= 1;
+            let state = partition.lock();
+            self.dir_counts[state.dir] -= 1;
+            // Of a log that never held a record, no checkpoint tells.
+            if state.log.as_ref().is_none_or(|log| log.end() > Offset::ZERO) {
+                gone.push((state.dir, partition.name.clone()));
+            }
         }
+        self.forget(gone).await;
         let plane = self.plane.clone();
         self.split(partitions, move |partition| put_away(&plane, &partition)).await;
+    }
+
+    /// Takes logs out of the checkpoints, before they go: killed in between, a start reads more of them.
+    async fn forget(&self, gone: Vec<(usize, TopicPartition)>) {
+        let mut by_dir: BTreeMap<usize, BTreeSet<TopicPartition>> = BTreeMap::new();
+        for (dir, partition) in gone {
+            by_dir.entry(dir).or_default().insert(partition);
+        }
+        by_dir.retain(|dir, _| !self.plane.failed_dirs.contains(*dir));
+        if by_dir.is_empty() {
+            return;
+        }
+        let plane = self.plane.clone();
+        let work = move || {
+            let options = &plane.options;
+            for (dir, gone) in by_dir {
+                plane.checkpoints.forget(options.disk.as_ref(), &options.log_dirs[dir].0, &gone);
+            }
+        };
+        self.plane.options.blocking.run(work).await;
     }
 }
 

@@ -1,12 +1,13 @@
-//! Which checkpoints were written last, so that an idle node writes none.
+//! The checkpoints of the log directories: which were written last, so that an idle node writes none,
+//! and taking the lines of logs out that go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::{Offset, TopicPartition};
-
-type Lines = BTreeMap<TopicPartition, Offset>;
+use log::Disk;
+use log::checkpoint::{self, Lines, OF_EACH_LOG};
+use model::TopicPartition;
 
 /// The last content of each checkpoint, as a digest.
 #[derive(Default)]
@@ -26,6 +27,25 @@ impl Checkpoints {
         let digest = digest(lines);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert((name, dir.to_owned()), digest) != Some(digest)
+    }
+
+    /// Takes out what the checkpoints of `dir` say of logs that go. A later log of the same name would be
+    /// taken for durable, for committed and for deleted up to where the old one was.
+    pub fn forget(&self, disk: &dyn Disk, dir: &Path, gone: &BTreeSet<TopicPartition>) {
+        let _alone = self.write_alone();
+        for name in OF_EACH_LOG {
+            let mut lines = checkpoint::read(disk, dir, name).unwrap_or_default();
+            let before = lines.len();
+            lines.retain(|partition, _| !gone.contains(partition));
+            if lines.len() == before {
+                continue;
+            }
+            if let Err(error) = checkpoint::write(disk, dir, name, &lines) {
+                tracing::warn!(dir = %dir.display(), name, %error, "a checkpoint cannot be written");
+            }
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.remove(&(name, dir.to_owned()));
+        }
     }
 }
 
@@ -49,9 +69,10 @@ fn digest(lines: &Lines) -> u64 {
 mod tests {
     use std::path::Path;
 
+    use log::checkpoint::Lines;
     use model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
-    use super::{Checkpoints, Lines};
+    use super::Checkpoints;
 
     #[test]
     fn only_what_changed_is_new() {

@@ -4,13 +4,13 @@
 //! assignments come. A log that cannot be opened keeps its partition offline and
 //! nothing else; a directory that cannot be listed keeps the node from starting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use log::checkpoint::{self, HIGH_WATERMARK, LOG_START, RECOVERY_POINT};
+use log::checkpoint::{self, HIGH_WATERMARK, Lines, OF_EACH_LOG, RECOVERY_POINT};
 use log::{Disk, Log, LogError, LogOptions, Opening};
 use model::{METADATA_TOPIC, Offset, PartitionIndex, TopicName, TopicPartition};
 
@@ -32,6 +32,17 @@ pub struct Found {
     pub moving_to: Option<usize>,
     /// Records may be gone that were whole once, and may have been acknowledged.
     pub is_damaged: bool,
+}
+
+impl Found {
+    /// What there is of that which the checkpoint `name` tells of. A log that cannot be used may be all there.
+    fn holds(&self, name: &str) -> Offset {
+        match (name, &self.log) {
+            (HIGH_WATERMARK, Ok(_)) => self.high_watermark,
+            (RECOVERY_POINT, Ok(log)) => log.recovery_point(),
+            _ => Offset::new(i64::MAX),
+        }
+    }
 }
 
 /// How logs are opened.
@@ -63,8 +74,11 @@ struct Job {
 /// Opens every log in the log directories. Removes what was deleted before the stop.
 pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, DataError> {
     let (mut jobs, mut seen, mut moving) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let mut said = Vec::new();
     for (index, dir) in plan.dirs.iter().enumerate() {
-        collect(plan, index, dir, &mut seen, &mut moving, &mut jobs)?;
+        let lines = read_checkpoints(plan.disk.as_ref(), dir);
+        collect(plan, (index, dir), &lines, &mut seen, &mut moving, &mut jobs)?;
+        said.push(lines);
     }
     for job in jobs.iter().filter(|_| plan.dirs.len() > 1) {
         let unmarked = moves::unmark(plan.disk.as_ref(), &job.path);
@@ -93,49 +107,46 @@ pub fn open_all(plan: &OpenPlan) -> Result<BTreeMap<TopicPartition, Found>, Data
             found.moving_to = Some(to);
         }
     }
-    lower_checkpoints(plan, &jobs, &found)?;
+    for (index, said) in said.iter().enumerate() {
+        correct_checkpoints(plan, index, said, &jobs, &found)?;
+    }
     Ok(found)
 }
 
-/// What a checkpoint says of a log that it was opened with, and what the log came up with.
-struct Line {
-    name: &'static str,
-    said: fn(&Job) -> Offset,
-    held: fn(&Found, &Log) -> Offset,
+/// What the checkpoints of a log directory say, in the order of [`OF_EACH_LOG`].
+type Said = [Lines; OF_EACH_LOG.len()];
+
+/// One that cannot be read counts as empty: zero is always safe, more is read again.
+fn read_checkpoints(disk: &dyn Disk, dir: &Path) -> Said {
+    OF_EACH_LOG.map(|name| {
+        checkpoint::read(disk, dir, name).unwrap_or_else(|error| {
+            tracing::warn!(dir = %dir.display(), name, %error, "a checkpoint cannot be read; starting from zero");
+            Lines::new()
+        })
+    })
 }
 
-const LINES: [Line; 2] = [
-    Line { name: HIGH_WATERMARK, said: |job| job.high_watermark, held: |found, _| found.high_watermark },
-    Line {
-        name: RECOVERY_POINT,
-        said: |job| job.opening.recovery_point,
-        held: |_, log| log.recovery_point(),
-    },
-];
-
-/// A log that came up shorter than a checkpoint says grows again before the next is written: killed in
-/// between, the node would take records for committed, or for durable, that have the offsets of others.
-fn lower_checkpoints(
+/// A log that came up shorter than a checkpoint says grows again before the next is written, and so does
+/// a new log with the name of one that is gone: killed in between, the node would take records for
+/// committed, or for durable, that have the offsets of others.
+fn correct_checkpoints(
     plan: &OpenPlan,
+    index: usize,
+    said: &Said,
     jobs: &[Job],
     found: &BTreeMap<TopicPartition, Found>,
 ) -> Result<(), DataError> {
-    let disk = plan.disk.as_ref();
-    for (index, dir) in plan.dirs.iter().enumerate() {
-        for Line { name, said, held } in &LINES {
-            let lower = |job: &Job| {
-                let found = found.get(&job.partition).filter(|found| found.dir == job.dir)?;
-                let held = held(found, found.log.as_ref().ok()?);
-                (job.dir == index && held < said(job)).then(|| (job.partition.clone(), held))
-            };
-            let lower: Vec<_> = jobs.iter().filter_map(lower).collect();
-            if lower.is_empty() {
-                continue;
-            }
-            let mut lines = checkpoint::read(disk, dir, name).unwrap_or_default();
-            lines.extend(lower);
-            let lines = lines.iter().map(|(partition, offset)| (partition, *offset));
-            checkpoint::write(disk, dir, name, lines).map_err(|error| DataError::LogDir {
+    let here: BTreeSet<_> = jobs.iter().filter(|job| job.dir == index).map(|job| &job.partition).collect();
+    let dir = &plan.dirs[index];
+    for (name, said) in OF_EACH_LOG.into_iter().zip(said) {
+        let lines = said.iter().filter(|(partition, _)| here.contains(partition));
+        let held = lines.map(|(partition, &said)| {
+            let found = found.get(partition).filter(|found| found.dir == index);
+            (partition.clone(), found.map_or(said, |found| said.min(found.holds(name))))
+        });
+        let held: Lines = held.collect();
+        if held != *said {
+            checkpoint::write(plan.disk.as_ref(), dir, name, &held).map_err(|error| DataError::LogDir {
                 dir: dir.clone(),
                 reason: format!("the checkpoint {name} cannot be written: {error}"),
             })?;
@@ -146,8 +157,8 @@ fn lower_checkpoints(
 
 fn collect(
     plan: &OpenPlan,
-    index: usize,
-    dir: &Path,
+    (index, dir): (usize, &Path),
+    [recovery, watermark, start]: &Said,
     seen: &mut BTreeMap<TopicPartition, PathBuf>,
     moving: &mut BTreeMap<TopicPartition, usize>,
     jobs: &mut Vec<Job>,
@@ -155,14 +166,6 @@ fn collect(
     let disk = plan.disk.as_ref();
     let failed = |reason: String| DataError::LogDir { dir: dir.to_owned(), reason };
     let entries = disk.list(dir).map_err(|error| failed(error.to_string()))?;
-    let offsets = |name: &str| {
-        checkpoint::read(disk, dir, name).unwrap_or_else(|error| {
-            // Zero is always safe: more is read again.
-            tracing::warn!(dir = %dir.display(), name, %error, "a checkpoint cannot be read; starting from zero");
-            BTreeMap::new()
-        })
-    };
-    let (recovery, start, watermark) = (offsets(RECOVERY_POINT), offsets(LOG_START), offsets(HIGH_WATERMARK));
     for entry in entries.into_iter().filter(|entry| entry.is_dir) {
         let path = dir.join(&entry.name);
         if entry.name.ends_with(DELETE_SUFFIX) && entry.name.contains('.') {
@@ -192,11 +195,9 @@ fn collect(
             }
             jobs.retain(|job| job.path != other);
         }
-        let at = |offsets: &BTreeMap<TopicPartition, Offset>| {
-            offsets.get(&partition).copied().unwrap_or(Offset::ZERO)
-        };
-        let opening = Opening { is_clean: plan.was_clean, recovery_point: at(&recovery), start: at(&start) };
-        jobs.push(Job { dir: index, path, opening, high_watermark: at(&watermark), partition });
+        let at = |lines: &Lines| lines.get(&partition).copied().unwrap_or(Offset::ZERO);
+        let opening = Opening { is_clean: plan.was_clean, recovery_point: at(recovery), start: at(start) };
+        jobs.push(Job { dir: index, path, opening, high_watermark: at(watermark), partition });
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::Log;
-use log::checkpoint::{self, HIGH_WATERMARK, LOG_START, RECOVERY_POINT};
-use model::{Millis, Offset, TopicPartition};
+use log::checkpoint::{self, HIGH_WATERMARK, LOG_START, Lines, OF_EACH_LOG, RECOVERY_POINT};
+use model::{Millis, Offset};
 use replica::Input;
 
 use crate::data::durability;
@@ -158,11 +158,9 @@ async fn remove_doomed(plane: &Arc<Plane>) {
     plane.options.blocking.run(work).await;
 }
 
-/// One number a partition, by log directory.
-type Offsets = Vec<BTreeMap<TopicPartition, Offset>>;
-
-fn gather(plane: &Plane, name: &str) -> Offsets {
-    let mut offsets: Offsets = vec![BTreeMap::new(); plane.options.log_dirs.len()];
+/// What a checkpoint is to say, by log directory.
+fn gather(plane: &Plane, name: &str) -> Vec<Lines> {
+    let mut offsets = vec![Lines::new(); plane.options.log_dirs.len()];
     for partition in plane.partitions() {
         let state = partition.lock();
         let Some(log) = &state.log else { continue };
@@ -194,8 +192,7 @@ pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
             if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(name, &dir.0, offsets) {
                 continue;
             }
-            let lines = offsets.iter().map(|(partition, offset)| (partition, *offset));
-            if let Err(error) = checkpoint::write(plane.options.disk.as_ref(), &dir.0, name, lines) {
+            if let Err(error) = checkpoint::write(plane.options.disk.as_ref(), &dir.0, name, offsets) {
                 tracing::warn!(dir = %dir.0.display(), name, %error, "a checkpoint cannot be written");
             }
         }
@@ -274,7 +271,7 @@ pub async fn close_all(plane: &Arc<Plane>, threads: usize) -> bool {
         plane.options.blocking.run(move || share.iter().filter(|partition| !close(partition)).count())
     });
     let failed: usize = futures_util::future::join_all(closing).await.into_iter().sum();
-    for name in [RECOVERY_POINT, HIGH_WATERMARK, LOG_START] {
+    for name in OF_EACH_LOG {
         write_checkpoint(plane, name).await;
     }
     failed == 0

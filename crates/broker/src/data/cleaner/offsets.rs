@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use log::checkpoint::{self, CLEANED};
+use log::checkpoint::{self, CLEANED, Lines};
 use model::{Offset, TopicPartition};
 
 use crate::data::partition::{Key, Partition};
@@ -24,7 +24,7 @@ struct Line {
 pub struct CleanedOffsets {
     lines: BTreeMap<Key, Line>,
     /// As read at the start, by log directory; nobody's yet.
-    found: Vec<BTreeMap<TopicPartition, Offset>>,
+    found: Vec<Lines>,
 }
 
 impl CleanedOffsets {
@@ -35,7 +35,7 @@ impl CleanedOffsets {
             let lines = checkpoint::read(plane.options.disk.as_ref(), dir, CLEANED);
             lines.unwrap_or_else(|error| {
                 tracing::warn!(dir = %dir.display(), %error, "what was cleaned is not known; it will be again");
-                BTreeMap::new()
+                Lines::new()
             })
         });
         Self { lines: BTreeMap::new(), found: found.collect() }
@@ -74,7 +74,7 @@ impl CleanedOffsets {
     pub async fn write(&mut self, plane: &Arc<Plane>) {
         if plane.options.broker.get().unfenced {
             // By now every partition of this node is known: what nobody took is of topics that are gone.
-            self.found.iter_mut().for_each(BTreeMap::clear);
+            self.found.iter_mut().for_each(Lines::clear);
         }
         let mut dirs = self.found.clone();
         for line in self.lines.values() {
@@ -89,7 +89,6 @@ impl CleanedOffsets {
                 if plane.failed_dirs.contains(at) || !plane.checkpoints.is_new(CLEANED, &dir.0, lines) {
                     continue;
                 }
-                let lines = lines.iter().map(|(partition, offset)| (partition, *offset));
                 if let Err(error) = checkpoint::write(plane.options.disk.as_ref(), &dir.0, CLEANED, lines) {
                     tracing::warn!(dir = %dir.0.display(), %error, "what was cleaned cannot be written down");
                 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::checkpoint::{HIGH_WATERMARK, LOG_START, RECOVERY_POINT};
+use log::checkpoint::OF_EACH_LOG;
 use log::{AppendError, Log, LogError, Opening};
 use model::Offset;
 use replica::{Divergence, EpochEnd, Input, Lookup};
@@ -65,7 +65,7 @@ pub(super) async fn one(plane: &Arc<Plane>, key: Key, to: usize) {
     };
     plane.moves.finish(key, to, moved.map(|from| (from, to)));
     if moved.is_some() {
-        for name in [RECOVERY_POINT, HIGH_WATERMARK, LOG_START] {
+        for name in OF_EACH_LOG {
             upkeep::write_checkpoint(plane, name).await;
         }
         // Where it lies is told to the controller as after a step of the metadata.
