@@ -313,7 +313,10 @@ impl Log {
             bytes += u64::from(later.size);
             later.remove_files(self.disk.as_ref(), &self.dir).map_err(LogError::io("remove", &path))?;
         }
-        file.truncate(u64::from(position)).map_err(LogError::io("truncate", &path))?;
+        // What follows may go to another file, whose sync would leave this one out.
+        file.truncate(u64::from(position))
+            .and_then(|()| file.sync())
+            .map_err(LogError::io("truncate", &path))?;
         self.segments[index].size = position;
         self.end = self.end.max(self.segments[index].base);
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;

@@ -328,16 +328,8 @@ fn the_topic_of_a_log_is_durable_before_its_first_record_and_once_it_is_closed()
     }
 }
 
-#[test]
-fn what_was_cut_stays_cut_when_the_power_goes_after_the_next_segment_was_synced() {
-    let disk = MemDisk::new();
-    let mut log = new_log(&disk, 1 << 20);
-    for round in 0..4 {
-        append(&mut log, 2, round).expect("no fault");
-    }
-    log.flush().expect("no fault");
-    log.truncate_to(Offset::new(4)).expect("no fault");
-    // The next batch begins a segment of its own.
+/// Four records are left of a cut log; the next go to a segment of their own and are synced with it.
+fn check_stays_cut(disk: &MemDisk, mut log: Log) {
     log.set_options(options(1));
     append(&mut log, 3, 9).expect("no fault");
     log.flush().expect("no fault");
@@ -347,4 +339,33 @@ fn what_was_cut_stays_cut_when_the_power_goes_after_the_next_segment_was_synced(
     let before: Vec<_> = logs().collect();
     disk.crash(Crash::Power);
     assert_eq!(logs().collect::<Vec<_>>(), before, "what was cut is back");
+}
+
+#[test]
+fn what_was_cut_stays_cut_when_the_power_goes_after_the_next_segment_was_synced() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 1 << 20);
+    for round in 0..4 {
+        append(&mut log, 2, round).expect("no fault");
+    }
+    log.flush().expect("no fault");
+    log.truncate_to(Offset::new(4)).expect("no fault");
+    check_stays_cut(&disk, log);
+}
+
+#[test]
+fn damage_that_a_start_cut_stays_cut_when_the_power_goes_after_the_next_segment_was_synced() {
+    let disk = MemDisk::new();
+    let mut log = new_log(&disk, 1 << 20);
+    for round in 0..2 {
+        append(&mut log, 2, round).expect("no fault");
+    }
+    log.flush().expect("no fault");
+    drop(log);
+    let path = Path::new(DIR).join(file_name(Offset::ZERO, LOG_SUFFIX));
+    let file = disk.open(&path, OpenMode::ReadWrite).expect("it is there");
+    file.write_at(&[0; 100], file.len().expect("no fault")).expect("no fault");
+    file.sync().expect("no fault");
+    let opening = Opening { recovery_point: Offset::new(4), ..Opening::default() };
+    check_stays_cut(&disk, reopen(&disk, 1 << 20, opening));
 }
