@@ -182,6 +182,11 @@ impl Cluster {
         Ok(response)
     }
 
+    /// The nodes that are known by now.
+    pub fn node_ids(&self) -> Vec<i32> {
+        self.nodes.keys().copied().collect()
+    }
+
     /// The partitions of a topic, each with its leader; waits out elections and creation.
     pub async fn partitions(&mut self, name: &str, create: bool) -> Outcome<Routes> {
         let deadline = Instant::now() + PATIENCE;
@@ -349,6 +354,9 @@ fn advice(code: ErrorCode) -> &'static str {
             "start the missing brokers, or lower min.insync.replicas"
         }
         ErrorCode::MessageTooLarge => "send less at once, or raise max.message.bytes",
+        ErrorCode::GroupIdNotFound => "`kastle groups list` shows what there is",
+        ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId => "stop its members first",
+        ErrorCode::GroupSubscribedToTopic => "stop its members that read it first",
         ErrorCode::OffsetOutOfRange => "begin at an offset that the log still has",
         code if code.is_retriable() => "try again in a moment",
         _ => "correct the request",

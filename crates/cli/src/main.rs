@@ -10,6 +10,7 @@ mod consume;
 mod dev;
 mod dump;
 mod failure;
+mod groups;
 mod output;
 mod produce;
 mod quorum_describe;
@@ -52,6 +53,9 @@ enum Command {
     Produce(produce::Arguments),
     /// Read a topic's records.
     Consume(consume::Arguments),
+    /// Look at consumer groups and how far behind they are; move and delete their offsets.
+    #[command(subcommand)]
+    Groups(groups::Command),
     /// Look at the metadata quorum.
     #[command(subcommand)]
     Quorum(QuorumCommand),
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Topics(command) => topics::run(command),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
+        Command::Groups(command) => groups::run(command),
         Command::Quorum(QuorumCommand::Describe(arguments)) => quorum_describe::run(&arguments),
         Command::Log(LogCommand::Dump(arguments)) => dump::run(&arguments),
     };

@@ -286,3 +286,80 @@ fn what_is_produced_is_consumed() {
     let dumped = check(at, "log dump data/e-0/00000000000000000000.log", 0, &["value=\"two\""]);
     assert!(!dumped.contains("sequence="), "--no-idempotence writes no sequences: {dumped}");
 }
+
+#[test]
+fn a_groups_offsets_are_moved_shown_and_deleted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = dir.path();
+    let node = Running::start(at, "dev --port 0 --data data");
+    let on = |command: &str| format!("{command} -b {}", node.address());
+    let json = |command: &str| -> serde_json::Value {
+        serde_json::from_str(&check(at, &on(&format!("{command} --json")), 0, &[])).expect("JSON")
+    };
+    check(at, &on("groups list"), 0, &["GROUP"]);
+    check(at, &on("groups describe g"), 1, &["cannot describe g: GROUP_ID_NOT_FOUND", "groups list"]);
+    check(at, &on("topics create t -p 2"), 0, &[]);
+    let lines: String = (0..20).map(|number| format!("{number}\n")).collect();
+    check_with(at, &on("produce t -p 0 --timestamp 1000000"), &lines, 0, &[]);
+    let reset = "groups reset-offsets g -t t";
+    check(at, &on(&format!("{reset} --to-offset 4")), 0, &["OLD", "nothing was changed; --execute does it"]);
+    check(at, &on("groups describe g"), 1, &["GROUP_ID_NOT_FOUND"]);
+    // The second partition is empty.
+    check(
+        at,
+        &on(&format!("{reset} --to-offset 4 --execute")),
+        0,
+        &["t-1: offset 4 is not in the log, which has 0 to 0"],
+    );
+    let lag = json("groups lag g");
+    let first = &lag[0]["partitions"][0];
+    assert_eq!(
+        (&first["committed"], &first["end"], &first["lag"]),
+        (&4.into(), &20.into(), &16.into()),
+        "{lag}"
+    );
+    assert!(first["seconds"].as_f64().is_some_and(|seconds| seconds > 1e9), "they are of 1970: {lag}");
+    assert_eq!(
+        (&lag[0]["partitions"][1]["lag"], &lag[0]["partitions"][1]["seconds"]),
+        (&0.into(), &0.0.into())
+    );
+    assert_eq!(json("groups lag --at-least 1")[0]["partitions"].as_array().map(Vec::len), Some(1));
+    check(at, &on("groups lag g --no-seconds"), 0, &["STABLE-LAG", "16"]);
+    check(at, &on("groups list --state empty --type classic"), 0, &["g ", "Empty"]);
+    check(at, &on("groups describe g"), 0, &["type classic  state Empty  members 0", "partitions 2  lag 16"]);
+    assert_eq!(json("groups members g").as_array().map(Vec::len), Some(0));
+    let new = |how: &str| json(&format!("groups reset-offsets g -t t:0 {how}"))["offsets"][0]["new"].clone();
+    for (how, offset) in [
+        ("--to-earliest", 0),
+        ("--to-latest", 20),
+        ("--to-current", 4),
+        ("--shift-by 3", 7),
+        ("--shift-by -3", 1),
+        ("--to-datetime 1970-01-01T00:16:40Z", 0),
+        ("--to-datetime 1970-01-01T00:16:41Z", 20),
+        ("--by-duration 1h", 20),
+    ] {
+        assert_eq!(new(how), offset, "{how}");
+    }
+    let exported = run(at, &on("groups reset-offsets g --all-topics --to-current --export"), "").stdout;
+    assert_eq!(String::from_utf8_lossy(&exported), "t,0,4\nt,1,0\n");
+    std::fs::write(at.join("offsets.csv"), "g,t,0,11\nother,t,0,1\n").expect("writable");
+    check(at, &on("groups reset-offsets g --from-file offsets.csv --execute"), 0, &["11"]);
+    assert_eq!(json("groups lag g")[0]["lag"], 9);
+    for (wrong, said) in [
+        ("groups reset-offsets g --to-latest", "--topic or --all-topics"),
+        ("groups reset-offsets g -t t", "required"),
+        ("groups reset-offsets g -t t --to-datetime yesterday", "2026-01-31"),
+        ("groups reset-offsets g -t t: --to-latest", "TOPIC:0,2"),
+        ("groups reset-offsets g --from-file missing.csv", "missing.csv"),
+    ] {
+        check(at, &on(wrong), 2, &[said]);
+    }
+    check(at, &on("groups reset-offsets g -t u --to-latest"), 1, &["cannot find the topic u"]);
+    check(at, &on("groups reset-offsets g -t t:7 --to-latest"), 1, &["cannot find the partition t-7"]);
+    check(at, &on("groups delete-offsets g -t t:1"), 0, &["deleted the offset for t-1"]);
+    check(at, &on("groups delete-offsets g -t u"), 1, &["it has none there"]);
+    check(at, &on("groups delete g h"), 1, &["deleted g", "cannot delete h: GROUP_ID_NOT_FOUND"]);
+    check(at, &on("groups delete g --if-exists"), 0, &[]);
+    node.stop("-TERM");
+}

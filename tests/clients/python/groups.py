@@ -14,18 +14,27 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 6
 PATIENCE = 120
+# What a commit is told that comes after a rebalance, in either protocol.
+LATE = ("REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH",
+        "FENCED_MEMBER_EPOCH", "_NO_OFFSET")
+
+
+def classic(strategy):
+    """The settings of a member of the classic protocol."""
+    return {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "partition.assignment.strategy": strategy}
 
 
 class Member(threading.Thread):
     """One consumer in a thread of its own."""
 
-    def __init__(self, bootstrap, topic, strategy, seen, lock):
+    def __init__(self, bootstrap, group, topic, settings, seen, lock):
         super().__init__(daemon=True)
         self.seen, self.lock, self.stopping, self.failed = seen, lock, threading.Event(), None
+        # Asked for here alone: two threads in one consumer wait for each other for ever.
+        self.owned = []
         self.consumer = Consumer({
-            "bootstrap.servers": bootstrap, "group.id": topic, "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,
-            "partition.assignment.strategy": strategy,
+            "bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+            "enable.auto.commit": False, **settings,
         })
         self.consumer.subscribe([topic])
         self.start()
@@ -34,6 +43,7 @@ class Member(threading.Thread):
         try:
             while not self.stopping.is_set():
                 messages = self.consumer.consume(num_messages=200, timeout=0.2)
+                self.owned = sorted((it.topic, it.partition) for it in self.consumer.assignment())
                 values = [int(message.value()) for message in messages if message.error() is None]
                 with self.lock:
                     self.seen.update(values)
@@ -48,8 +58,7 @@ class Member(threading.Thread):
             self.consumer.commit(asynchronous=False)
         except KafkaException as error:
             # A rebalance took the partitions: whoever has them now reads those records again.
-            if error.args[0].name() not in ("REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID",
-                                            "_NO_OFFSET"):
+            if error.args[0].name() not in LATE:
                 raise
 
     def stop(self):
@@ -66,13 +75,14 @@ def committed(admin, group, topic):
     return [max(partition.offset, 0) for partition in answer.topic_partitions]
 
 
-def produce(bootstrap, topic, records):
+def produce(bootstrap, topic, records, pause=0.05):
+    """Writes numbers; pauses after each 500."""
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 5})
     for number in range(records):
         producer.produce(topic, str(number).encode(), partition=number % PARTITIONS)
         producer.poll(0)
         if number % 500 == 0:
-            time.sleep(0.05)
+            time.sleep(pause)
     assert producer.flush(60) == 0, "not everything was delivered"
 
 
@@ -81,7 +91,7 @@ def flow(bootstrap, records, strategy):
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(topic, PARTITIONS, -1)])[topic].result(30)
     seen, lock = set(), threading.Lock()
-    new = lambda: Member(bootstrap, topic, strategy, seen, lock)
+    new = lambda: Member(bootstrap, topic, topic, classic(strategy), seen, lock)
     members = [new()]
     producing = threading.Thread(target=produce, args=(bootstrap, topic, records), daemon=True)
     producing.start()

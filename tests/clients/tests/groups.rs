@@ -12,6 +12,24 @@ fn a_group_of_confluent_kafka_sees_every_record_and_its_offsets_never_go_back() 
 }
 
 #[test]
+fn members_of_the_new_protocol_come_go_and_die_and_a_group_goes_there_and_back() {
+    let Some(python) = kastle_clients::python().expect("a Python with confluent-kafka") else { return };
+    // A member that was killed is missed after six seconds, and told what to do three times a second.
+    let shape = [
+        "min.session.timeout.ms=6000",
+        "session.timeout.ms=6000",
+        "min.heartbeat.interval.ms=300",
+        "heartbeat.interval.ms=300",
+    ]
+    .iter()
+    .fold(Shape::of(3), |shape, line| shape.with(&format!("group.consumer.{line}")));
+    let cluster = Cluster::start(shape.with("group.initial.rebalance.delay.ms=100")).expect("three nodes");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/consumer_protocol.py");
+    let output = python.run(&[script, &cluster.bootstrap(), "5000"], b"").expect("the groups hold");
+    assert_eq!(output, b"ok\n");
+}
+
+#[test]
 fn kcat_reads_in_a_group_and_goes_on_where_it_stopped() {
     let Some(kcat) = kastle_clients::kcat().expect("kcat") else { return };
     let cluster =
