@@ -76,6 +76,20 @@ impl Kafka {
         Ok(text)
     }
 
+    /// Starts a tool that runs on beside the test; what it prints goes to a file.
+    pub fn start(&self, class: &str, arguments: &[&str], output: &Path) -> Result<Program> {
+        let file = std::fs::File::create(output)?;
+        let process = self
+            .java("error")
+            .arg(class)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        Ok(Program { process, output: output.to_owned() })
+    }
+
     /// Formats and starts a Kafka broker by the `server.properties` at `config`; returns when it serves.
     pub fn broker(&self, config: &Path, cluster: &str) -> Result<Broker> {
         let path = config.to_str().context("a plain path")?;
@@ -93,6 +107,40 @@ impl Kafka {
         let mut broker = Broker { process, log };
         broker.await_serving()?;
         Ok(broker)
+    }
+}
+
+/// A tool that runs; ends with this value.
+pub struct Program {
+    process: Child,
+    output: PathBuf,
+}
+
+impl Program {
+    /// What it has printed so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits for that.
+    pub fn stop(&mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // The test is over either way.
+        let _ = self.kill();
     }
 }
 
