@@ -17,6 +17,7 @@ use crate::groups::Groups;
 use crate::groups::internal_topics::InternalTopics;
 use crate::lifecycle::BrokerState;
 use crate::publish::Published;
+use crate::transactions::Transactions;
 
 /// A running node, as its handlers see it.
 pub struct Context {
@@ -44,6 +45,8 @@ pub struct Context {
     pub data: Option<Arc<Data>>,
     /// The coordinator of groups, where this node is a broker.
     pub groups: Option<Arc<Groups>>,
+    /// The coordinator of transactions, where this node is a broker.
+    pub transactions: Option<Arc<Transactions>>,
     /// The coordinators' topics.
     pub internal_topics: InternalTopics,
     /// This node's registration, where it is a broker.

@@ -150,7 +150,9 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
         K::OffsetForLeaderEpoch(request) => data.offset_for_leader_epoch(&asker, request).await,
         K::WriteTxnMarkers(request) => data.write_txn_markers(request).await,
         K::DescribeProducers(request) => data.describe_producers(request).await,
-        K::InitProducerId(request) => data.init_producer_id(&asker, request).await,
+        K::InitProducerId(request) if request.transactional_id.is_none() => {
+            data.init_producer_id(&asker, request).await
+        }
         K::ApiVersions(_) => Answer::message(handlers::api_versions::handle(context, &asker)),
         K::Metadata(request) => later(handlers::metadata::handle(cx, asker, request)),
         K::DescribeCluster(request) => {
@@ -163,11 +165,19 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
             Answer::message(handlers::describe_topic_partitions::handle(context, listener, request))
         }
         K::DescribeQuorum(request) => later(handlers::describe_quorum::at_broker(cx, asker, request)),
-        other => match context.groups.as_ref().map(|groups| groups.answer(&asker, other)) {
-            Some(Ok(answer)) => answer,
-            Some(Err(forwarded)) => later(handlers::forward::handle(cx, asker, *forwarded)),
-            None => Answer::Now(Reply::Close("this node is no broker")),
-        },
+        other => of_coordinators(cx, asker, other),
+    }
+}
+
+/// What groups and transactions are asked; the rest is the controller's.
+fn of_coordinators(context: Arc<Context>, asker: RequestContext, request: RequestKind) -> Answer {
+    let (Some(groups), Some(transactions)) = (&context.groups, &context.transactions) else {
+        return Answer::Now(Reply::Close("this node is no broker"));
+    };
+    let answer = groups.answer(&asker, request).or_else(|request| transactions.answer(&asker, *request));
+    match answer {
+        Ok(answer) => answer,
+        Err(forwarded) => later(handlers::forward::handle(context.clone(), asker, *forwarded)),
     }
 }
 

@@ -13,32 +13,32 @@
 //! Below `Groups` nothing knows what a group is: `host`, `shell` and `internal_topics` serve any
 //! coordinator that keeps its state in a log ([`hosted::Hosted`]).
 
-mod admit;
+pub mod admit;
+pub mod asked;
 pub mod host;
 pub mod hosted;
 pub mod internal_topics;
+mod offsets;
 mod shard;
 pub mod shell;
 mod topics;
 mod view;
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{GroupsConfig, NodeConfig};
-use coordinator::{Call, Caller, Client, Route, Shard, route};
+use coordinator::{Route, Shard, route};
 use model::{ErrorCode, Uuid};
-use tokio::sync::oneshot;
-use wire::messages::{RequestKind, ResponseKind, StrBytes, text};
+use wire::messages::{RequestKind, ResponseKind};
 
 use crate::data::Data;
 use crate::dispatch::RequestContext;
+use crate::groups::asked::{Answers, Asked};
 use crate::groups::host::Host;
 use crate::groups::internal_topics::InternalTopic;
 use crate::groups::shell::{Shell, Terms};
-use crate::groups::topics::Finish;
 use crate::publish::{Published, Step};
-use crate::server::{Answer, Reply};
+use crate::server::Answer;
 
 /// Everything that groups need of this broker.
 pub struct Groups {
@@ -50,11 +50,8 @@ pub struct Groups {
     chance: Mutex<fastrand::Rng>,
 }
 
-/// A part of a request that was asked, or was refused.
-enum Asked {
-    Waiting(RequestKind, oneshot::Receiver<ResponseKind>),
-    Done(ResponseKind),
-}
+/// How a group coordinator's answers are made.
+const ANSWERS: Answers = Answers { refuse: coordinator::refuse, join: coordinator::join };
 
 impl Groups {
     /// The coordinator of a broker whose partitions are `data`'s.
@@ -102,6 +99,10 @@ impl Groups {
         let Some(request) = request else { return Ok(Answer::message(finish.alone())) };
         let partitions = InternalTopic::Offsets.partitions(&picture.image).unwrap_or(self.partitions);
         let route = route(&request, partitions).expect("asked about above");
+        if matches!(request, RequestKind::TxnOffsetCommit(_)) {
+            let Route::One(partition) = route else { unreachable!("it is one group's") };
+            return Ok(self.commit_in_transaction(asker, &picture, partition, request, finish));
+        }
         let asked = match route {
             Route::One(partition) => vec![self.ask(asker, partition, request)],
             Route::All => self.ask_all(asker, request),
@@ -112,7 +113,7 @@ impl Groups {
                 parts.into_iter().map(|(partition, part)| self.ask(asker, partition, part)).collect()
             }
         };
-        Ok(gather(asked, version, finish))
+        Ok(ANSWERS.gather(asked, version, move |response| finish.with(response, version)))
     }
 
     fn ask(&self, asker: &RequestContext, partition: i32, request: RequestKind) -> Asked {
@@ -123,17 +124,7 @@ impl Groups {
     }
 
     fn ask_shell(&self, asker: &RequestContext, shell: &Shell<Shard>, request: RequestKind) -> Asked {
-        let client = Client {
-            id: text(asker.client_id.as_deref().unwrap_or_default()),
-            host: host_text(asker.peer.ip()),
-        };
-        let (chance, version) = (self.draw(), asker.version);
-        let call = Call { caller: Caller { token: shell::NO_TOKEN, version }, client, chance, request };
-        let (call, asked) = shell.ask(call);
-        match asked {
-            Ok(receiver) => Asked::Waiting(call.request, receiver),
-            Err(code) => Asked::Done(refused(&call.request, version, code)),
-        }
+        ANSWERS.asked(asker.version, shell.ask(asked::call(asker, self.draw(), request)))
     }
 
     /// Every shard that is led here; one that just went elsewhere is that one's to list.
@@ -157,55 +148,5 @@ impl Groups {
 }
 
 fn refused(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {
-    coordinator::refuse(request, version, code).expect("only what is a group coordinator's is asked")
-}
-
-/// Joins the answers to the parts of a request, now if they are there.
-fn gather(mut asked: Vec<Asked>, version: i16, finish: Finish) -> Answer {
-    let mut all_there = true;
-    for part in &mut asked {
-        let Asked::Waiting(_, receiver) = part else { continue };
-        match receiver.try_recv() {
-            Ok(response) => *part = Asked::Done(response),
-            Err(oneshot::error::TryRecvError::Empty) => all_there = false,
-            Err(oneshot::error::TryRecvError::Closed) => {}
-        }
-    }
-    let joining = async move {
-        let mut joined: Option<ResponseKind> = None;
-        for part in asked {
-            let response = match part {
-                Asked::Done(response) => response,
-                // A shard that is dropped answers before; if it did not, it was no coordinator any more.
-                Asked::Waiting(request, receiver) => {
-                    let answer = receiver.await;
-                    answer.unwrap_or_else(|_| refused(&request, version, ErrorCode::NotCoordinator))
-                }
-            };
-            match &mut joined {
-                None => joined = Some(response),
-                Some(joined) => coordinator::join(joined, response),
-            }
-        }
-        Reply::message(finish.with(joined.expect("a request has one part at least"), version))
-    };
-    if all_there {
-        use futures_util::FutureExt;
-        if let Some(reply) = joining.now_or_never() {
-            return Answer::Now(reply);
-        }
-        unreachable!("nothing of it waits");
-    }
-    Answer::Later(Box::pin(joining))
-}
-
-/// An address as Kafka writes it: Java's words for one without a name.
-fn host_text(address: IpAddr) -> StrBytes {
-    match address.to_canonical() {
-        IpAddr::V4(address) => text(&format!("/{address}")),
-        IpAddr::V6(address) => {
-            let parts: Vec<String> = address.segments().iter().map(|part| format!("{part:x}")).collect();
-            text(&format!("/{}", parts.join(":")))
-        }
-    }
+    ANSWERS.refused(request, version, code)
 }

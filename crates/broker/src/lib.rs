@@ -23,10 +23,12 @@ pub mod identity;
 mod inspect;
 mod lifecycle;
 mod node;
+mod peers;
 mod presence;
 mod publish;
 mod running;
 mod server;
+mod transactions;
 mod whereabouts;
 
 pub use data::{LogInspection, Part, PartitionInspection};

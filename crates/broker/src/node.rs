@@ -200,6 +200,9 @@ impl Node {
             // Connections end when their answers are out, and members wait long for theirs.
             groups.stop().await;
         }
+        if let Some(transactions) = &self.context.transactions {
+            transactions.stop().await;
+        }
         self.server.stop().await;
         self.close_logs().await;
         self.stop.cancel();

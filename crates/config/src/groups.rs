@@ -103,6 +103,23 @@ pub struct TransactionLogConfig {
     pub min_isr: u32,
 }
 
+/// How long transactions may be open, and their ids unused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionsConfig {
+    /// `transaction.max.timeout.ms`.
+    pub timeout_max_ms: i32,
+    /// `transactional.id.expiration.ms`.
+    pub id_expiration: Duration,
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
+    pub abort_interval: Duration,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub expiration_interval: Duration,
+    /// `add.partitions.to.txn.retry.backoff.ms`.
+    pub add_pause_max: Duration,
+    /// `add.partitions.to.txn.retry.backoff.max.ms`.
+    pub add_patience: Duration,
+}
+
 pub(crate) fn read(reader: &mut Reader<'_>) -> GroupsConfig {
     let codec = read_codec(reader);
     GroupsConfig {
@@ -134,6 +151,17 @@ pub(crate) fn read_transaction_log(reader: &Reader<'_>) -> TransactionLogConfig 
             load_buffer_bytes: reader.small("transaction.state.log.load.buffer.size"),
         },
         min_isr: reader.small("transaction.state.log.min.isr"),
+    }
+}
+
+pub(crate) fn read_transactions(reader: &Reader<'_>) -> TransactionsConfig {
+    TransactionsConfig {
+        timeout_max_ms: i32::try_from(reader.count("transaction.max.timeout.ms")).unwrap_or(i32::MAX),
+        id_expiration: reader.millis("transactional.id.expiration.ms"),
+        abort_interval: reader.millis("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+        expiration_interval: reader.millis("transaction.remove.expired.transaction.cleanup.interval.ms"),
+        add_pause_max: reader.millis("add.partitions.to.txn.retry.backoff.ms"),
+        add_patience: reader.millis("add.partitions.to.txn.retry.backoff.max.ms"),
     }
 }
 

@@ -27,6 +27,7 @@ mod topic;
 pub use cleaner::CleanerConfig;
 pub use groups::{
     Bounded, ConsumerGroupsConfig, GroupsConfig, InternalTopicConfig, OffsetsCodec, TransactionLogConfig,
+    TransactionsConfig,
 };
 pub use key::{Default, Importance, InvalidValue, Key, Kind, Scope, Update, Valid, Value};
 pub use layers::{Layers, Overrides, Source};

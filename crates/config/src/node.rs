@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::NodeId;
 
-use crate::groups::{self, GroupsConfig, TransactionLogConfig};
+use crate::groups::{self, GroupsConfig, TransactionLogConfig, TransactionsConfig};
 use crate::key::Scope;
 use crate::layers::Overrides;
 use crate::listener::{self, Listener, Protocol};
@@ -84,6 +84,8 @@ pub struct NodeConfig {
     pub groups: GroupsConfig,
     /// The log of transactions.
     pub transaction_log: TransactionLogConfig,
+    /// Transactions.
+    pub transactions: TransactionsConfig,
     /// Every entry of the file, as given: the static layer of [`crate::Layers`].
     pub file: Overrides,
     /// What is odd about the file, a line each: unknown keys with the nearest known one, ZooKeeper's
@@ -237,6 +239,7 @@ impl NodeConfig {
             log: read_log(&reader),
             groups,
             transaction_log: groups::read_transaction_log(&reader),
+            transactions: groups::read_transactions(&reader),
             file: with_both_ids(properties.to_overrides(), node_id),
             warnings: warnings(properties),
         };

@@ -33,7 +33,8 @@
 //! the end    resign()
 //! ```
 //!
-//! The shell knows which partitions exist ([`unknown_partitions`]) and who may do what; see [`route`] and [`refuse`].
+//! The shell knows which partitions exist ([`judge_partitions`]) and who may do what; see [`route`], [`malformed`] and
+//! [`refuse`]. It tells the shard what the metadata says ([`Shard::see`]) before a request that may follow a change.
 //!
 //! # Where this differs from Kafka
 //!
@@ -63,11 +64,11 @@ mod tests;
 mod time;
 mod transaction;
 
-pub use add_partitions::unknown_partitions;
+pub use add_partitions::judge_partitions;
 pub use markers::{Marked, Marker, Outcome};
 pub use record::{ReplayError, read, write};
 pub use refusal::Refusal;
-pub use refuse::refuse;
+pub use refuse::{is_ours, malformed, refuse};
 pub use route::{join, route};
 pub use settings::Settings;
 pub use shard::Shard;

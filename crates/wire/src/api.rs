@@ -103,7 +103,11 @@ served! {
     // Version 6 is two-phase commit (KIP-939), unstable in every release so far.
     InitProducerId 0..=5, Some(2), Broker;
     OffsetForLeaderEpoch 2..=4, Some(4), Broker;
+    AddPartitionsToTxn 0..=5, Some(3), Broker;
+    AddOffsetsToTxn 0..=4, Some(3), Broker;
+    EndTxn 0..=5, Some(3), Broker;
     WriteTxnMarkers 1..=1, Some(1), Broker;
+    TxnOffsetCommit 0..=5, Some(3), Broker;
     DescribeConfigs 1..=4, Some(4), Both;
     AlterConfigs 0..=2, Some(2), Both;
     AlterReplicaLogDirs 1..=2, Some(2), Broker;
@@ -125,6 +129,8 @@ served! {
     BrokerRegistration 0..=4, Some(0), Controller;
     BrokerHeartbeat 0..=1, Some(0), Controller;
     UnregisterBroker 0..=0, Some(0), Both;
+    DescribeTransactions 0..=0, Some(0), Broker;
+    ListTransactions 0..=2, Some(0), Broker;
     AllocateProducerIds 0..=0, Some(0), Controller;
     ConsumerGroupHeartbeat 0..=1, Some(0), Broker;
     ConsumerGroupDescribe 0..=1, Some(0), Broker;

@@ -6,6 +6,7 @@
 //! served version for one.
 
 mod groups;
+mod transactions;
 
 use model::ErrorCode;
 
@@ -41,7 +42,9 @@ pub fn respond(
         RequestKind::WriteTxnMarkers(request) => answer.write_txn_markers(request).into(),
         RequestKind::DescribeProducers(request) => answer.describe_producers(request).into(),
         other => {
-            return groups::respond(other, version, answer.code).or_else(|| answer.at_the_head(other));
+            return groups::respond(other, version, answer.code)
+                .or_else(|| transactions::respond(other, version, answer.code))
+                .or_else(|| answer.at_the_head(other));
         }
     })
 }
@@ -62,11 +65,6 @@ impl Answer {
             RequestKind::SaslAuthenticate(_) => {
                 SaslAuthenticateResponse::default().with_error_code(code).with_error_message(message).into()
             }
-            RequestKind::InitProducerId(_) => InitProducerIdResponse::default()
-                .with_error_code(code)
-                .with_producer_id(ProducerId(-1))
-                .with_producer_epoch(-1)
-                .into(),
             RequestKind::ListPartitionReassignments(_) => ListPartitionReassignmentsResponse::default()
                 .with_error_code(code)
                 .with_error_message(message)

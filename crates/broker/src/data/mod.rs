@@ -43,7 +43,7 @@ use std::sync::{Arc, Weak};
 
 use config::NodeConfig;
 use log::Disk;
-use model::{ClusterId, DirectoryId, NodeId, TopicId};
+use model::{ClusterId, DirectoryId, NodeId, ProducerId, TopicId};
 use net::{Blocking, Clock, Network};
 use tokio::sync::watch;
 use wire::messages::{
@@ -59,9 +59,9 @@ use crate::data::open::OpenPlan;
 use crate::data::plane::Plane;
 pub use crate::data::seat::{Extent, Placed, Seat, SeatError};
 use crate::data::settings::SettingsSource;
-pub use crate::data::verify::{Lookup, TxnVerifier, Verified};
+pub use crate::data::verify::{Entering, Lookup, TxnVerifier, Verified};
 pub use crate::data::waiters::Waiter;
-pub use crate::data::write_txn_markers::{Marked, MarkerListener};
+pub use crate::data::write_txn_markers::{Ended, MarkerWriter};
 use crate::dispatch::RequestContext;
 use crate::lifecycle::BrokerState;
 use crate::publish::{Published, Step};
@@ -216,7 +216,7 @@ impl Data {
         later(leader_epoch::handle(self.plane.clone(), request))
     }
 
-    /// InitProducerId.
+    /// InitProducerId without a transactional id.
     pub async fn init_producer_id(&self, _asker: &RequestContext, request: InitProducerIdRequest) -> Answer {
         later(producer_ids::handle(self.plane.clone(), request))
     }
@@ -238,9 +238,14 @@ impl Data {
         self.plane.seams.set_verifier(verifier);
     }
 
-    /// Tells `listener` of every transaction that ends in a partition of `__consumer_offsets`.
-    pub fn tell_of_markers(&self, listener: Arc<dyn MarkerListener>) {
-        self.plane.seams.set_listener(listener);
+    /// Has `writer` write the markers in partitions of `__consumer_offsets`.
+    pub fn write_markers_with(&self, writer: Arc<dyn MarkerWriter>) {
+        self.plane.seams.set_writer(writer);
+    }
+
+    /// A producer id that nobody has; `None` when the controller gives none.
+    pub async fn producer_id(&self) -> Option<ProducerId> {
+        producer_ids::draw(&self.plane).await
     }
 
     /// Stops fetchers, flushes and closes every log; true when all closed in order, so that the

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::transactions::Aborted;
-use log::{AppendError, Appended, FileSlice, LeaderRules, Log, LogError, Synced, Unsynced};
+use log::{AppendError, Appended, FileSlice, Log, LogError, Synced, Unsynced};
 use model::{
-    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, Timestamp, TopicId,
+    BrokerEpoch, ErrorCode, LeaderEpoch, Millis, Mutant, NodeId, Offset, PartitionIndex, TopicId,
     TopicPartition,
 };
 use replica::{Assignment, Effect, EpochEnd, Input, IsrProposal, Leader, Lookup, Replica, Role, Transition};
@@ -311,21 +311,8 @@ impl State {
         }
     }
 
-    /// Appends a batch as its leader, in `epoch` if one is named; for `acks=all` only while enough replicas
-    /// are in sync.
-    pub fn append(
-        &mut self,
-        now: Millis,
-        wall: Timestamp,
-        batch: &mut [u8],
-        rules: &LeaderRules,
-        epoch: Option<LeaderEpoch>,
-        needs_all: bool,
-    ) -> Result<(Appended, LeaderEpoch, Outcome), Unwritten> {
-        self.append_with(now, epoch, needs_all, |log, epoch| log.append_as_leader(batch, epoch, wall, rules))
-    }
-
-    /// Has `write` append something as the leader, as [`State::append`].
+    /// Has `write` append something as the leader, in `epoch` if one is named; for `acks=all` only while
+    /// enough replicas are in sync.
     pub fn append_with(
         &mut self,
         now: Millis,

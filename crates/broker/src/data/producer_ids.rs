@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use config::Overrides;
 use model::{ErrorCode, ProducerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,8 +23,6 @@ const VERSION: i16 = 0;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// With so few ids left the next block is asked for; Kafka's blocks have 1,000.
 const LOW: i64 = 100;
-/// Kafka's default of `transaction.max.timeout.ms`.
-const TRANSACTION_MAX_DEFAULT_MS: i32 = 900_000;
 
 /// The blocks at hand.
 #[derive(Default)]
@@ -126,52 +123,26 @@ async fn ask(plane: &Plane) -> Option<Range<i64>> {
     }
 }
 
-/// InitProducerId. Transactional producers need a coordinator, which does not exist yet.
+/// A producer id that nobody has; `None` when the controller gives none.
+pub async fn draw(plane: &Arc<Plane>) -> Option<ProducerId> {
+    ProducerIds::draw(plane).await
+}
+
+/// InitProducerId without a transactional id: a producer that is idempotent, no more.
 pub async fn handle(plane: Arc<Plane>, request: InitProducerIdRequest) -> InitProducerIdResponse {
+    debug_assert!(request.transactional_id.is_none(), "those are their coordinator's to answer");
     let response =
         InitProducerIdResponse::default().with_producer_id(WireProducerId(-1)).with_producer_epoch(-1);
-    let refused = |code: ErrorCode| response.clone().with_error_code(code.code());
-    if let Some(id) = &request.transactional_id {
-        let longest = longest_transaction(&plane.options.config.file);
-        return refused(refuse_transactional(id, request.transaction_timeout_ms, longest));
-    }
     match ProducerIds::draw(&plane).await {
         Some(id) => response.with_producer_id(WireProducerId(id.get())).with_producer_epoch(0),
         // Kafka's clients try this one again.
-        None => refused(ErrorCode::CoordinatorLoadInProgress),
-    }
-}
-
-/// `transaction.max.timeout.ms`.
-fn longest_transaction(file: &Overrides) -> i32 {
-    let given = file.get("transaction.max.timeout.ms").and_then(|text| text.trim().parse().ok());
-    given.unwrap_or(TRANSACTION_MAX_DEFAULT_MS)
-}
-
-/// What a transactional producer is told.
-fn refuse_transactional(id: &str, timeout_ms: i32, longest_ms: i32) -> ErrorCode {
-    if id.is_empty() {
-        ErrorCode::InvalidRequest
-    } else if !(1..=longest_ms).contains(&timeout_ms) {
-        ErrorCode::InvalidTransactionTimeout
-    } else {
-        ErrorCode::CoordinatorNotAvailable
+        None => response.with_error_code(ErrorCode::CoordinatorLoadInProgress.code()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use model::ErrorCode;
-
-    use super::{Blocks, refuse_transactional};
-
-    #[test]
-    fn a_transaction_may_not_outlast_the_brokers_maximum() {
-        assert_eq!(refuse_transactional("", 1, 900), ErrorCode::InvalidRequest);
-        assert_eq!(refuse_transactional("x", 901, 900), ErrorCode::InvalidTransactionTimeout);
-        assert_eq!(refuse_transactional("x", 0, 900), ErrorCode::InvalidTransactionTimeout);
-        assert_eq!(refuse_transactional("x", 900, 900), ErrorCode::CoordinatorNotAvailable);
-    }
+    use super::Blocks;
 
     #[test]
     fn ids_go_from_one_block_to_the_next_and_none_is_given_twice() {

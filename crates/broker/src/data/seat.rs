@@ -4,18 +4,21 @@
 //! in one leader epoch: a seat of an epoch that is over refuses everything, so that
 //! what a deposed coordinator decides goes nowhere.
 //!
-//! Nothing here waits but [`Seat::sync`] and [`Seat::read`].
+//! Nothing here waits but [`Seat::sync`], [`Seat::read`] and [`Seat::enter`].
 
 use std::sync::Arc;
 
-use log::AppendError;
-use model::{LeaderEpoch, Millis, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
+use log::producers::{Origin, TransactionEnd, Verification};
+use log::{AppendError, Appended, Log};
+use metadata::Image;
+use model::{ErrorCode, LeaderEpoch, Millis, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
 use net::Blocking;
 use replica::Role;
 
 use crate::data::durability;
 use crate::data::partition::{self, Partition, Refused, State, Unwritten};
 use crate::data::plane::Plane;
+use crate::data::verify::{self, Entering};
 use crate::data::waiters::Waiter;
 
 /// A partition's leader's office, for as long as the epoch lasts.
@@ -70,6 +73,18 @@ pub enum SeatError {
     Log(AppendError),
 }
 
+impl SeatError {
+    /// What the sender of a marker is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Deposed(_) => ErrorCode::NotLeaderOrFollower,
+            Self::Replicas(refused) => refused.code(),
+            Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
 impl Seat {
     /// Those of `topic` that this node has now.
     pub(super) fn all_of(plane: &Arc<Plane>, topic: TopicId) -> Vec<Self> {
@@ -121,18 +136,42 @@ impl Seat {
         (leader.leader_epoch() == self.epoch).then_some(extent)
     }
 
-    /// Appends one batch, for which as many replicas are asked as for `acks=all`.
-    pub fn append(&self, mut batch: Vec<u8>) -> Result<Placed, SeatError> {
-        let (now, wall) = self.now();
+    /// Appends one batch, for which as many replicas are asked as for `acks=all`; as part of its
+    /// producer's transaction if [`Seat::enter`] said so.
+    pub fn append(&self, mut batch: Vec<u8>, entered: Option<Verification>) -> Result<Placed, SeatError> {
+        let (_, wall) = self.now();
+        let rules = self.partition.look().settings.rules(wall);
+        let (size, allowed) = (batch.len(), rules.batch.batch_bytes_max);
+        let origin = entered.map_or(Origin::Client(Verification::Needed(None)), Origin::Coordinator);
+        self.write(|log, epoch| log.append_from(origin, &mut batch, epoch, wall, &rules))
+            .map_err(|unwritten| self.refused(unwritten, size, allowed))
+    }
+
+    /// Appends the end of a transaction.
+    pub fn end_transaction(&self, end: &TransactionEnd) -> Result<Placed, SeatError> {
+        let (_, wall) = self.now();
+        self.write(|log, epoch| log.append_end(end, epoch, wall))
+            .map_err(|unwritten| self.refused(unwritten, 0, usize::MAX))
+    }
+
+    /// Asks whether offsets may become part of a producer's transaction here, once its coordinator was
+    /// asked where that has to be. Give what it says to [`Seat::append`].
+    pub async fn enter(&self, image: &Image, entering: Entering) -> Result<Verification, ErrorCode> {
+        verify::enter(&self.plane, image, &self.partition, self.epoch, entering).await
+    }
+
+    fn write(
+        &self,
+        write: impl FnOnce(&mut Log, LeaderEpoch) -> Result<Appended, AppendError>,
+    ) -> Result<Placed, Unwritten> {
+        let (now, _) = self.now();
         let mut state = self.partition.lock();
-        let rules = state.settings.rules(wall);
-        let written = state.append(now, wall, &mut batch, &rules, Some(self.epoch), true);
-        let (appended, outcome) = match written {
+        let (appended, outcome) = match state.append_with(now, Some(self.epoch), true, write) {
             Ok((appended, _, outcome)) => (appended, outcome),
             Err(unwritten) => {
                 drop(state);
                 self.partition.waiters.wake();
-                return Err(self.refused(unwritten, batch.len(), rules.batch.batch_bytes_max));
+                return Err(unwritten);
             }
         };
         let high_watermark = match state.replica.role() {
@@ -186,6 +225,8 @@ impl Seat {
             Unwritten::Partition(refused) => SeatError::Deposed(refused),
             Unwritten::Replicas(refused) => SeatError::Replicas(refused),
             Unwritten::Append(_) if size > allowed => SeatError::TooLarge { size, allowed },
+            // Its producer's affair.
+            Unwritten::Append(error @ AppendError::Producer(_)) => SeatError::Log(error),
             Unwritten::Append(error) => {
                 tracing::error!(partition = %self.partition.name, %error, "a coordinator's records were not written");
                 SeatError::Log(error)

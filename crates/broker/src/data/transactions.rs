@@ -1,26 +1,26 @@
 //! The seams between the data plane and the coordinators of transactions and groups.
 //!
 //! The plane asks a [`TxnVerifier`] before a transaction begins in a partition, and
-//! tells a [`MarkerListener`] when one ended in `__consumer_offsets`. Both can be set
-//! once the coordinators are there; until then the network is asked, and nobody told.
+//! has a [`MarkerWriter`] end it in `__consumer_offsets`. Both can be set once the
+//! coordinators are there; until then the network is asked, and every partition alike.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::data::DataOptions;
 use crate::data::verify::{Coordinators, TxnVerifier};
-use crate::data::write_txn_markers::MarkerListener;
+use crate::data::write_txn_markers::MarkerWriter;
 
-/// Who is asked and who is told.
+/// Who is asked and who ends transactions.
 pub struct Seams {
     verifier: RwLock<Arc<dyn TxnVerifier>>,
-    listener: RwLock<Option<Arc<dyn MarkerListener>>>,
+    writer: RwLock<Option<Arc<dyn MarkerWriter>>>,
 }
 
 impl Seams {
-    /// The coordinators of the cluster are asked; nobody is told.
+    /// The coordinators of the cluster are asked; no partition is another's to end.
     pub fn new(options: &DataOptions) -> Self {
         let coordinators: Arc<dyn TxnVerifier> = Arc::new(Coordinators::new(options));
-        Self { verifier: RwLock::new(coordinators), listener: RwLock::default() }
+        Self { verifier: RwLock::new(coordinators), writer: RwLock::default() }
     }
 
     /// Whom to ask.
@@ -33,13 +33,13 @@ impl Seams {
         *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
     }
 
-    /// Whom to tell.
-    pub fn listener(&self) -> Option<Arc<dyn MarkerListener>> {
-        self.listener.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Who ends transactions of `__consumer_offsets`.
+    pub fn writer(&self) -> Option<Arc<dyn MarkerWriter>> {
+        self.writer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has somebody told.
-    pub fn set_listener(&self, listener: Arc<dyn MarkerListener>) {
-        *self.listener.write().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    /// Has somebody end transactions of `__consumer_offsets`.
+    pub fn set_writer(&self, writer: Arc<dyn MarkerWriter>) {
+        *self.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(writer);
     }
 }

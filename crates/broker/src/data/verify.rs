@@ -9,15 +9,16 @@
 //! test whatever it likes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Layers, NodeConfig, Overrides, Value};
+use config::{Layers, Overrides, Value};
 use futures_util::future::BoxFuture;
 use log::producers::{Entrant, Guard, ProducerError, Verification};
 use metadata::{ConfigResource, Image};
-use model::{ErrorCode, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicName, TopicPartition};
-use net::{ConnectOptions, Connection, Network};
+use model::{
+    ErrorCode, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicName, TopicPartition,
+};
 use tokio::time::Instant;
 use wire::batch::BatchHeader;
 use wire::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
@@ -27,8 +28,9 @@ use wire::messages::{
 };
 
 use crate::data::DataOptions;
-use crate::data::partition::Key;
+use crate::data::partition::{Key, Partition};
 use crate::data::plane::Plane;
+use crate::peers::{PeerError, Peers};
 use crate::publish::Published;
 
 const TRANSACTION_TOPIC: &str = "__transaction_state";
@@ -37,8 +39,10 @@ const ADD_PARTITIONS_VERSION: i16 = 5;
 const ABORTABLE_FROM: i16 = 11;
 /// From this version of Produce on partitions are added by their leaders (transactions of version 2).
 const ADDS_FROM: i16 = 12;
+/// The first pause before a partition is added again, about as long as markers take.
+const ADD_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// A coordinator is waited for so long at most, whatever the producer says: its other requests wait too.
-const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
 /// What a coordinator is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +87,19 @@ impl Admission {
     }
 }
 
+/// A producer whose offsets become part of its transaction.
+#[derive(Clone, Debug)]
+pub struct Entering {
+    /// The transaction's name.
+    pub transactional_id: String,
+    /// Its producer.
+    pub producer: ProducerId,
+    /// The producer's epoch.
+    pub epoch: ProducerEpoch,
+    /// Add the partition if it is not there.
+    pub adds: bool,
+}
+
 /// A transactional batch of a request.
 pub struct Batch {
     /// Where it goes.
@@ -124,7 +141,7 @@ pub async fn admit(
         adds,
         partitions: keys.keys().cloned().collect(),
     };
-    let verified = plane.seams.verifier().verify(lookup, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
+    let verified = ask(plane, lookup, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
     for (name, key) in keys {
         let code = match &verified {
             Ok(refused) => refused.get(&name).copied().unwrap_or(ErrorCode::None),
@@ -135,6 +152,24 @@ pub async fn admit(
         }
     }
     Ok(admission)
+}
+
+/// Asks a coordinator; again, for a moment, where partitions are to be added while the transaction before is
+/// still being told to its partitions: its producer knows nothing of that, and would pause for longer.
+async fn ask(plane: &Plane, lookup: Lookup, deadline: Instant) -> Verified {
+    let configured = &plane.options.config.transactions;
+    let until = deadline.min(Instant::now() + configured.add_patience);
+    let mut pause = ADD_PAUSE_MIN;
+    loop {
+        let verified = plane.seams.verifier().verify(lookup.clone(), deadline).await;
+        let is_busy = |code: &ErrorCode| *code == ErrorCode::ConcurrentTransactions;
+        let is_early = verified.as_ref().is_ok_and(|refused| refused.values().any(is_busy));
+        if !lookup.adds || !is_early || Instant::now() + pause > until {
+            return verified;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(configured.add_pause_max);
+    }
 }
 
 /// Draws the guard of a batch, if it opens a transaction. What is wrong with the partition itself is found
@@ -170,6 +205,39 @@ fn begin(
     }
 }
 
+/// Has one batch of this node's group coordinator verified, offsets that are part of a transaction: what it may
+/// be appended under.
+pub(super) async fn enter(
+    plane: &Plane,
+    image: &Image,
+    partition: &Partition,
+    leader_epoch: LeaderEpoch,
+    entering: Entering,
+) -> Result<Verification, ErrorCode> {
+    let Entering { transactional_id, producer, epoch, adds } = entering;
+    let is_off = !is_enabled(plane, image);
+    if is_off && !adds {
+        return Ok(Verification::Off);
+    }
+    // Offsets have no sequence.
+    let entrant = Entrant { producer, epoch, sequence: -1, bumps_epoch: adds };
+    let begun = match partition.lock().lead_in(Some(leader_epoch)) {
+        Ok((log, _)) => log.begin_verification(&entrant, plane.options.clock.wall()),
+        Err(_) => return Err(ErrorCode::NotCoordinator),
+    };
+    let guard = begun.map_err(|error| error.code())?;
+    if guard.is_some() {
+        let name = partition.name.clone();
+        let partitions = vec![name.clone()];
+        let lookup = Lookup { transactional_id, producer, epoch, adds, partitions };
+        let refused = ask(plane, lookup, Instant::now() + TIMEOUT_MAX).await?;
+        if let Some(code) = refused.get(&name) {
+            return Err(*code);
+        }
+    }
+    Ok(if is_off { Verification::Off } else { Verification::Needed(guard) })
+}
+
 /// `transaction.partition.verification.enable`, which may change at run time.
 fn is_enabled(plane: &Plane, image: &Image) -> bool {
     let none = Overrides::new();
@@ -199,10 +267,8 @@ fn told(code: ErrorCode, version: i16) -> ErrorCode {
 #[derive(Clone)]
 pub struct Coordinators {
     node: NodeId,
-    config: Arc<NodeConfig>,
-    network: Arc<dyn Network>,
     published: Published,
-    links: Arc<Mutex<BTreeMap<NodeId, Arc<Connection>>>>,
+    peers: Arc<Peers>,
 }
 
 impl TxnVerifier for Coordinators {
@@ -218,26 +284,22 @@ impl TxnVerifier for Coordinators {
 impl Coordinators {
     /// Nobody is asked yet.
     pub fn new(options: &DataOptions) -> Self {
-        Self {
-            node: options.node,
-            config: options.config.clone(),
-            network: options.network.clone(),
-            published: options.published.clone(),
-            links: Arc::default(),
-        }
+        let client_id = format!("kastle-{}-verifies-transactions", options.node);
+        let listener = options.config.inter_broker_listener.clone();
+        let peers = Arc::new(Peers::new(options.network.clone(), listener, client_id));
+        Self { node: options.node, published: options.published.clone(), peers }
     }
 
     async fn ask(&self, lookup: Lookup) -> Verified {
         let picture = self.published.get();
         let coordinator = coordinator(&picture.image, &lookup.transactional_id);
         let node = coordinator.ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let known = self.links().get(&node).filter(|link| !link.is_closed()).cloned();
-        let link = match known {
-            Some(link) => link,
-            None => {
-                let link = Arc::new(self.dial(&picture.image, node).await?);
-                self.links().insert(node, link.clone());
-                link
+        let link = match self.peers.link(&picture.image, node).await {
+            Ok(link) => link,
+            Err(PeerError::Unknown(_)) => return Err(ErrorCode::CoordinatorNotAvailable),
+            Err(error) => {
+                tracing::debug!(node = %self.node, coordinator = %node, %error, "a coordinator cannot be reached");
+                return Err(ErrorCode::NetworkException);
             }
         };
         match link.send(ADD_PARTITIONS_VERSION, request(&lookup), TIMEOUT_MAX).await {
@@ -248,23 +310,6 @@ impl Coordinators {
                 Err(ErrorCode::NetworkException)
             }
         }
-    }
-
-    async fn dial(&self, image: &Image, node: NodeId) -> Result<Connection, ErrorCode> {
-        let broker = image.broker(node).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let endpoint =
-            broker.listener(&self.config.inter_broker_listener).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let client_id = format!("kastle-{}-verifies-transactions", self.node);
-        let connect = ConnectOptions { client_id, ..ConnectOptions::default() };
-        let dialing = Connection::connect(self.network.as_ref(), &endpoint.host, endpoint.port, &connect);
-        dialing.await.map_err(|error| {
-            tracing::debug!(node = %self.node, coordinator = %node, %error, "a coordinator cannot be reached");
-            ErrorCode::NetworkException
-        })
-    }
-
-    fn links(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Connection>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

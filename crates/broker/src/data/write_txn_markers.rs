@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::producers::TransactionEnd;
 use metadata::Image;
-use model::{ErrorCode, Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use tokio::time::Instant;
 use wire::messages::write_txn_markers_request::WritableTxnMarker;
 use wire::messages::write_txn_markers_response::{
@@ -23,30 +23,27 @@ use crate::data::plane::Plane;
 use crate::data::produce::{Written, settled, wait};
 use crate::server::{Answer, Reply};
 
-/// The topic whose transactions a group coordinator has to hear of.
+/// The topic whose transactions a group coordinator ends.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// `request.timeout.ms`: so long the replicas are waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A transaction ended in a partition of `__consumer_offsets`.
+/// A transaction ended in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marked {
-    /// The partition.
-    pub partition: PartitionIndex,
+pub struct Ended {
+    /// The epoch of the leader that wrote the marker.
+    pub epoch: LeaderEpoch,
     /// Where the marker is. It counts when it is committed.
-    pub offset: Offset,
-    /// Whose transaction it was.
-    pub producer: ProducerId,
-    /// The epoch that the marker carries.
-    pub epoch: ProducerEpoch,
-    /// Whether the offsets in it count.
-    pub commit: bool,
+    pub last: Offset,
+    /// `flush.messages` asks for a sync now.
+    pub needs_sync: bool,
 }
 
-/// Who has to know how transactions end: the group coordinator.
-pub trait MarkerListener: Send + Sync {
-    /// A marker was appended. Markers of one partition may be told out of order; their offsets are not.
-    fn on_marker(&self, marked: Marked);
+/// Who writes the markers in partitions of `__consumer_offsets`: the group coordinator, which has to take
+/// note of each in the order of its own records.
+pub trait MarkerWriter: Send + Sync {
+    /// Appends a marker, in the epoch in which the partition's groups are coordinated here.
+    fn write(&self, partition: PartitionIndex, end: &TransactionEnd) -> Result<Ended, ErrorCode>;
 }
 
 /// A partition of a request, and what becomes of it.
@@ -105,21 +102,15 @@ fn mark(
     let unknown = ErrorCode::UnknownTopicOrPartition;
     let found = image.topic(topic).ok_or(unknown)?;
     let partition = plane.partition((found.id, PartitionIndex::new(index))).ok_or(unknown)?;
-    let (written, offset) = append(plane, &partition, end)?;
-    if topic == OFFSETS_TOPIC
-        && let Some(listener) = plane.seams.listener()
-    {
-        let TransactionEnd { producer, epoch, commit, .. } = *end;
-        listener.on_marker(Marked { partition: partition.key.1, offset, producer, epoch, commit });
-    }
-    Ok(written)
+    let writer = plane.seams.writer().filter(|_| topic == OFFSETS_TOPIC);
+    let ended = match writer {
+        Some(writer) => writer.write(partition.key.1, end)?,
+        None => append(plane, &partition, end)?,
+    };
+    Ok(Written { partition, epoch: ended.epoch, end: ended.last.next(), needs_sync: ended.needs_sync })
 }
 
-fn append(
-    plane: &Plane,
-    partition: &Arc<Partition>,
-    end: &TransactionEnd,
-) -> Result<(Written, Offset), ErrorCode> {
+fn append(plane: &Plane, partition: &Arc<Partition>, end: &TransactionEnd) -> Result<Ended, ErrorCode> {
     let (now, wall) = (plane.options.clock.now(), plane.options.clock.wall());
     let mut state = partition.lock();
     let appended = state.append_with(now, None, true, |log, epoch| log.append_end(end, epoch, wall));
@@ -135,8 +126,7 @@ fn append(
     let needs_sync = state.is_sync_due();
     drop(state);
     plane.carry_out(partition, Outcome { wake: true, ..outcome });
-    let written = Written { partition: partition.clone(), epoch, end: appended.last.next(), needs_sync };
-    Ok((written, appended.first))
+    Ok(Ended { epoch, last: appended.last, needs_sync })
 }
 
 async fn finish(plane: &Plane, producer: i64, topics: Topics, deadline: Instant) -> WritableTxnMarkerResult {

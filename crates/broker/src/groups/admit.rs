@@ -13,6 +13,8 @@ use crate::dispatch::RequestContext;
 pub enum Operation {
     /// Take part, or read records.
     Read,
+    /// Write records, or be a producer.
+    Write,
     /// Look.
     Describe,
     /// Take away.
@@ -26,6 +28,8 @@ pub enum Resource<'a> {
     Cluster,
     /// A group.
     Group(&'a str),
+    /// A transactional id.
+    TransactionalId(&'a str),
     /// A topic.
     Topic(&'a str),
 }
@@ -49,6 +53,13 @@ pub fn admit(asker: &RequestContext, request: &RequestKind) -> Result<(), ErrorC
             request.group_ids.iter().all(|group| may(Operation::Describe, group))
         }
         K::OffsetCommit(request) => may(Operation::Read, &request.group_id),
+        K::TxnOffsetCommit(request) => {
+            let id = Resource::TransactionalId(&request.transactional_id);
+            if !permits(asker, Operation::Write, id) {
+                return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+            }
+            may(Operation::Read, &request.group_id)
+        }
         K::OffsetDelete(request) => may(Operation::Delete, &request.group_id),
         K::OffsetFetch(request) if request.groups.is_empty() => may(Operation::Describe, &request.group_id),
         K::OffsetFetch(request) => {

@@ -1,7 +1,7 @@
 //! What a shell hosts: a coordinator's state machine over the records of one partition.
 //!
-//! The group coordinator's [`coordinator::Shard`] is one; whatever else keeps its state in a
-//! compacted topic and answers when its records are committed can be another.
+//! The group coordinator's [`coordinator::Shard`] is one, that of transactions another; whatever
+//! else keeps its state in a compacted topic and answers when its records are committed can be one.
 //!
 //! Loading comes first, then turns: each gives records to append as one batch, and hears
 //! whether they were. Answers are taken out after each call, and errands: what a coordinator has
@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use coordinator::{AppendFailure, Call, Now, Record, ReplayError, Reply};
+use coordinator::{AppendFailure, Call, Now, Record, Reply};
 use model::{Millis, Offset};
 use wire::batch::{self, BatchHeader};
 
@@ -20,11 +20,14 @@ pub trait Hosted: Send + 'static {
     /// What it has done elsewhere.
     type Errand: Send + 'static;
 
+    /// Why a record of the log cannot be taken in.
+    type ReplayError: std::error::Error + Send + 'static;
+
     /// Shows it the metadata, before it is loaded and before a turn that may follow a change of it.
     fn see(&mut self, picture: &Arc<Picture>);
 
     /// Takes in a record of the log, in the log's order, with the header of its batch.
-    fn replay(&mut self, header: &BatchHeader, record: &batch::Record<'_>) -> Result<(), ReplayError>;
+    fn replay(&mut self, header: &BatchHeader, record: &batch::Record<'_>) -> Result<(), Self::ReplayError>;
 
     /// All is replayed.
     fn loaded(&mut self, now: Now);

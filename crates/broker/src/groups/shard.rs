@@ -8,7 +8,7 @@ use coordinator::{
     AppendFailure, Call, ConsumerSettings, Migration, Now, Record, ReplayError, Reply, Settings, Shard,
 };
 use model::{Millis, Offset};
-use wire::batch::{self, BatchHeader};
+use wire::batch::{self, BatchHeader, EndMarker};
 use wire::codec::Codec;
 
 use crate::groups::hosted::Hosted;
@@ -17,22 +17,29 @@ use crate::publish::Picture;
 
 impl Hosted for Shard {
     type Errand = Infallible;
+    type ReplayError = ReplayError;
 
     fn see(&mut self, picture: &Arc<Picture>) {
         self.set_cluster(Arc::new(View(picture.clone())));
     }
 
     fn replay(&mut self, header: &BatchHeader, record: &batch::Record<'_>) -> Result<(), ReplayError> {
-        // The end of a transaction says nothing of groups, and offsets of a transaction are nobody's
-        // before it: this broker does not write any yet.
-        if header.is_control() || header.is_transactional() {
+        let producer = header.producer().filter(|_| header.is_transactional());
+        if header.is_control() {
+            if let (Some(producer), Some(commit)) = (producer, EndMarker::commits(record)) {
+                self.replay_end(producer.id, commit, record.offset);
+            }
             return Ok(());
         }
         let Some(key) = record.key else {
             tracing::warn!(offset = %record.offset, "a record of __consumer_offsets without a key was passed over");
             return Ok(());
         };
-        match Self::replay(self, key, record.value, record.offset) {
+        let replayed = match producer {
+            Some(producer) => self.replay_transactional(producer.id, key, record.value, record.offset),
+            None => Self::replay(self, key, record.value, record.offset),
+        };
+        match replayed {
             // What a later release wrote for itself means nothing here, as in Kafka (KIP-915).
             Err(error @ ReplayError::UnknownType { .. }) => {
                 tracing::warn!(%error, "a record was passed over");

@@ -13,12 +13,14 @@
 //! moments, never the other way round.
 
 mod load;
+mod transactional;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use coordinator::{AppendFailure, Call, Now, Record, Token};
+use log::AppendError;
 use model::{ErrorCode, LeaderEpoch, Millis, Offset};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,8 @@ use wire::messages::ResponseKind;
 use crate::data::{Seat, SeatError, Waiter};
 use crate::groups::hosted::Hosted;
 use crate::publish::Published;
+
+pub use transactional::Within;
 
 /// Put in a call before its shell draws one.
 pub const NO_TOKEN: Token = Token(0);
@@ -112,7 +116,12 @@ impl<H: Hosted> Shell<H> {
     }
 
     /// Has the shard decide a request. Gives the call back, which keeps what a refusal is made of.
-    pub fn ask(&self, mut call: Call) -> (Call, Asked) {
+    pub fn ask(&self, call: Call) -> (Call, Asked) {
+        self.ask_within(call, None)
+    }
+
+    /// The same, where what the request writes becomes part of a producer's transaction.
+    pub fn ask_within(&self, mut call: Call, within: Option<Within>) -> (Call, Asked) {
         let mut state = self.lock();
         let open = match &mut state.stage {
             Stage::Open(open) => open,
@@ -135,7 +144,7 @@ impl<H: Hosted> Shell<H> {
             return (call, Err(ErrorCode::InvalidRequest));
         };
         // Whether it was appended is in the answer.
-        self.append(open, now, &records);
+        self.append(open, now, &records, within);
         self.deliver(open);
         let due = open.hosted.next_deadline();
         if open.sync_is_due || due.is_some_and(|due| open.wakes_at.is_none_or(|wakes| due < wakes)) {
@@ -151,7 +160,6 @@ impl<H: Hosted> Shell<H> {
     }
 
     /// Tells the shard what came of an errand; it then does what is due. Nothing happens when it is no more.
-    #[allow(dead_code, reason = "groups have no errands; the coordinator of transactions has")]
     pub fn tell(&self, say: impl FnOnce(&mut H, Now)) {
         let now = self.now();
         if let Stage::Open(open) = &mut self.lock().stage {
@@ -237,7 +245,7 @@ impl<H: Hosted> Shell<H> {
             if records.is_empty() {
                 break;
             }
-            self.append(open, now, &records);
+            self.append(open, now, &records, None);
         }
         let retry = self.forget(open, now, gone).then(|| now.clock.after(RETRY));
         self.deliver(open);
@@ -254,7 +262,7 @@ impl<H: Hosted> Shell<H> {
             let records = open.hosted.forget_topic(now, topic);
             if records.is_empty() {
                 gone.pop_front();
-            } else if !self.append(open, now, &records) {
+            } else if !self.append(open, now, &records, None) {
                 return true;
             }
         }
@@ -271,11 +279,13 @@ impl<H: Hosted> Shell<H> {
     }
 
     /// Appends what a turn gave, and tells the shard; true when it is in the log.
-    fn append(&self, open: &mut Open<H>, now: Now, records: &[Record]) -> bool {
+    fn append(&self, open: &mut Open<H>, now: Now, records: &[Record], within: Option<Within>) -> bool {
         if records.is_empty() {
             return true;
         }
-        let placed = self.encode(now, records).and_then(|batch| self.seat.append(batch).map_err(failure));
+        let batch = self.encode(now, records, within);
+        let entered = within.map(|within| within.entered);
+        let placed = batch.and_then(|batch| self.seat.append(batch, entered).map_err(failure));
         match placed {
             Ok(placed) => {
                 open.hosted.appended(placed.last);
@@ -307,8 +317,11 @@ impl<H: Hosted> Shell<H> {
         }
     }
 
-    fn encode(&self, now: Now, records: &[Record]) -> Result<Vec<u8>, AppendFailure> {
+    fn encode(&self, now: Now, records: &[Record], within: Option<Within>) -> Result<Vec<u8>, AppendFailure> {
         let mut builder = BatchBuilder::new(Offset::ZERO, self.seat.epoch()).codec(self.terms.codec, None);
+        if let Some(within) = within {
+            builder = builder.producer(within.producer(), true);
+        }
         for Record { key, value } in records {
             let timestamp = now.time;
             builder.push(&NewRecord { timestamp, key: Some(key), value: value.as_deref(), headers: &[] });
@@ -341,6 +354,7 @@ fn failure(error: SeatError) -> AppendFailure {
         SeatError::Replicas(_) => AppendFailure::Unavailable,
         SeatError::TooLarge { .. } => AppendFailure::TooLarge,
         SeatError::Log(error) if error.code() == ErrorCode::KafkaStorageError => AppendFailure::Deposed,
+        SeatError::Log(AppendError::Producer(error)) => AppendFailure::Refused(error.code()),
         SeatError::Log(_) => AppendFailure::Unwritable,
     }
 }

@@ -7,9 +7,12 @@ use metadata::Image;
 use model::{ErrorCode, PartitionIndex};
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use wire::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
 use wire::messages::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, RequestKind,
-    ResponseKind,
+    ResponseKind, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
 use crate::dispatch::RequestContext;
@@ -26,6 +29,8 @@ pub enum Finish {
     /// These are added.
     Commit(Vec<OffsetCommitResponseTopic>),
     /// These are added.
+    CommitInTransaction(Vec<TxnOffsetCommitResponseTopic>),
+    /// These are added.
     Delete(Vec<OffsetDeleteResponseTopic>),
     /// What the client may do with each group is added.
     Operations,
@@ -39,6 +44,10 @@ pub fn resolve(image: &Image, asker: &RequestContext, request: RequestKind) -> (
         RequestKind::OffsetCommit(request) => {
             let (request, refused) = commit(image, asker, request);
             (request.map(Into::into), Finish::Commit(refused))
+        }
+        RequestKind::TxnOffsetCommit(request) => {
+            let (request, refused) = commit_in_transaction(image, asker, request);
+            (request.map(Into::into), Finish::CommitInTransaction(refused))
         }
         RequestKind::OffsetDelete(request) => {
             let (request, refused) = delete(image, asker, request);
@@ -61,6 +70,9 @@ impl Finish {
         match self {
             Self::Delete(refused) => OffsetDeleteResponse::default().with_topics(refused).into(),
             Self::Commit(refused) => OffsetCommitResponse::default().with_topics(refused).into(),
+            Self::CommitInTransaction(refused) => {
+                TxnOffsetCommitResponse::default().with_topics(refused).into()
+            }
             Self::AsIs | Self::Operations | Self::List => {
                 unreachable!("only requests about topics may be left with nothing")
             }
@@ -71,6 +83,15 @@ impl Finish {
     pub fn with(self, mut response: ResponseKind, version: i16) -> ResponseKind {
         match (self, &mut response) {
             (Self::Commit(refused), ResponseKind::OffsetCommit(response)) if !refused.is_empty() => {
+                let answered = std::mem::replace(&mut response.topics, refused);
+                for topic in answered {
+                    match response.topics.iter_mut().find(|known| known.name == topic.name) {
+                        Some(known) => known.partitions.extend(topic.partitions),
+                        None => response.topics.push(topic),
+                    }
+                }
+            }
+            (Self::CommitInTransaction(refused), ResponseKind::TxnOffsetCommit(response)) => {
                 let answered = std::mem::replace(&mut response.topics, refused);
                 for topic in answered {
                     match response.topics.iter_mut().find(|known| known.name == topic.name) {
@@ -135,6 +156,31 @@ fn commit(
         if !bad.is_empty() {
             let answer = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
             refused.push(answer.with_topic_id(topic.topic_id).with_partitions(bad));
+        }
+        !topic.partitions.is_empty()
+    });
+    ((!request.topics.is_empty()).then_some(request), refused)
+}
+
+fn commit_in_transaction(
+    image: &Image,
+    asker: &RequestContext,
+    mut request: TxnOffsetCommitRequest,
+) -> (Option<TxnOffsetCommitRequest>, Vec<TxnOffsetCommitResponseTopic>) {
+    let mut refused = Vec::new();
+    request.topics.retain_mut(|topic| {
+        let mut bad = Vec::new();
+        let name = topic.name.as_str();
+        topic.partitions.retain(|partition| {
+            let index = partition.partition_index;
+            let Some(code) = judge(image, asker, name, index) else { return true };
+            let answer = TxnOffsetCommitResponsePartition::default();
+            bad.push(answer.with_partition_index(index).with_error_code(code.code()));
+            false
+        });
+        if !bad.is_empty() {
+            let answer = TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone());
+            refused.push(answer.with_partitions(bad));
         }
         !topic.partitions.is_empty()
     });

@@ -27,9 +27,11 @@ use crate::identity::{self, Identity};
 use crate::lifecycle::{BrokerState, Lifecycle, Pace, SelfDescription};
 use crate::node::parts;
 use crate::node::{Failure, Node, NodeOptions, StartError};
+use crate::peers::Peers;
 use crate::publish::{Published, Readers, Replay, Steps};
 use crate::running::Running;
 use crate::server::{BoundListener, Server};
+use crate::transactions::Transactions;
 use crate::whereabouts::Whereabouts;
 
 /// The longest that a stop waits for the controller to move this broker's leaderships.
@@ -112,8 +114,11 @@ impl Starting {
         let controller_address = controller_address.map(|address| (address.host, address.port));
         let groups = data.as_ref().map(|data| {
             let seed = self.rng.u64(..);
-            Arc::new(Groups::new(data.clone(), &self.config, published.clone(), seed))
+            let groups = Arc::new(Groups::new(data.clone(), &self.config, published.clone(), seed));
+            groups.end_transactions_of(data);
+            groups
         });
+        let transactions = data.as_ref().map(|data| Arc::new(self.coordinate(data, &published)));
         let internal_topics = InternalTopics::new(links.clone(), published.clone(), self.config.clone());
         let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
@@ -129,6 +134,7 @@ impl Starting {
             controller_address,
             data,
             groups,
+            transactions,
             internal_topics,
             broker,
         });
@@ -351,6 +357,14 @@ impl Starting {
         Ok(Some(Data::open(options).await?))
     }
 
+    /// The coordinator of transactions, and its way to other brokers.
+    fn coordinate(&self, data: &Arc<Data>, published: &Published) -> Transactions {
+        let (network, listener) = (self.options.network.clone(), self.config.inter_broker_listener.clone());
+        let client_id = format!("kastle-{}-ends-transactions", self.config.node_id);
+        let peers = Peers::new(network, listener, client_id);
+        Transactions::new(data.clone(), &self.config, published.clone(), peers)
+    }
+
     /// Keeps a controller registered with the active one.
     fn register_controller(&mut self, context: &Arc<Context>, links: &ControllerLink) {
         if context.quorum.is_none() {
@@ -507,6 +521,7 @@ struct Markers {
 /// lost since. The registration comes with the end of that, so the first step covers both.
 async fn apply(steps: Steps, context: Arc<Context>, applied: watch::Sender<Offset>) {
     let (Some(data), Some(groups)) = (&context.data, &context.groups) else { return };
+    let Some(transactions) = &context.transactions else { return };
     let (mut broker, mut published) = (context.broker.clone(), context.published.clone());
     let Some(epoch) = broker.registered().await else { return };
     if published.wait_for(|picture| picture.end.get() > epoch.get()).await.is_none() {
@@ -516,6 +531,7 @@ async fn apply(steps: Steps, context: Arc<Context>, applied: watch::Sender<Offse
         let step = steps.take().await;
         data.apply(&step).await;
         groups.apply(&step);
+        transactions.apply(&step);
         applied.send_replace(step.picture.end);
     }
 }

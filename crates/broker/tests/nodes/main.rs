@@ -6,6 +6,7 @@
 mod checkpoints;
 mod cluster;
 mod compaction;
+mod exactly_once;
 mod followers;
 mod groups;
 mod inspect;

@@ -186,21 +186,38 @@ pub(super) fn topic_results(
     results.collect()
 }
 
-/// The answer to a producer that adds partitions of which some do not exist: none is added. `None` when all exist,
-/// or when a leader asks, who knows its own.
-pub fn unknown_partitions(
-    request: &AddPartitionsToTxnRequest,
+/// Splits a request into what may be asked, if anything, and the answers to the rest: a transaction one of whose
+/// partitions does not exist, or may not be written to, is not added to at all.
+pub fn judge_partitions(
+    mut request: AddPartitionsToTxnRequest,
     version: i16,
-    exists: impl Fn(&str, i32) -> bool,
-) -> Option<AddPartitionsToTxnResponse> {
-    let topics = &request.v3_and_below_topics;
-    let exists = |place: &Place| exists(&place.topic, place.partition);
-    if version >= BATCHED || places(topics).iter().all(exists) {
-        return None;
+    judge: impl Fn(&str, i32) -> ErrorCode,
+) -> (Option<AddPartitionsToTxnRequest>, AddPartitionsToTxnResponse) {
+    let refuse = |topics: &[AddPartitionsToTxnTopic]| {
+        let judge = |place: &Place| judge(&place.topic, place.partition);
+        let is_fine = places(topics).iter().all(|place| judge(place) == ErrorCode::None);
+        (!is_fine).then(|| {
+            topic_results(topics, |place| match judge(place) {
+                ErrorCode::None => ErrorCode::OperationNotAttempted,
+                code => code,
+            })
+        })
+    };
+    let response = AddPartitionsToTxnResponse::default();
+    if version < BATCHED {
+        return match refuse(&request.v3_and_below_topics) {
+            Some(refused) => (None, response.with_results_by_topic_v3_and_below(refused)),
+            None => (Some(request), response),
+        };
     }
-    let results = topic_results(topics, |place| match exists(place) {
-        true => ErrorCode::OperationNotAttempted,
-        false => ErrorCode::UnknownTopicOrPartition,
+    let mut refused = Vec::new();
+    request.transactions.retain(|asked| {
+        let Some(topics) = refuse(&asked.topics) else { return true };
+        let result =
+            AddPartitionsToTxnResult::default().with_transactional_id(asked.transactional_id.clone());
+        refused.push(result.with_topic_results(topics));
+        false
     });
-    Some(AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results))
+    let rest = (refused.is_empty() || !request.transactions.is_empty()).then_some(request);
+    (rest, response.with_results_by_transaction(refused))
 }

@@ -2,47 +2,54 @@
 //! overruled, whose records were not appended or will not be committed.
 
 use model::ErrorCode;
-use wire::messages::add_partitions_to_txn_response::AddPartitionsToTxnResult;
-use wire::messages::describe_transactions_response::TransactionState;
-use wire::messages::{
-    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, DescribeTransactionsResponse,
-    ListTransactionsResponse, RequestKind, ResponseKind,
-};
+use wire::messages::{RequestKind, ResponseKind};
 
-use super::add_partitions::{BATCHED, topic_results};
+use super::refusal::Refusal;
 use super::{end_txn, init_producer_id};
+
+/// Whether a request is a transaction coordinator's to answer: InitProducerId without a transactional id is not.
+pub fn is_ours(request: &RequestKind) -> bool {
+    use RequestKind as K;
+    match request {
+        K::InitProducerId(request) => request.transactional_id.is_some(),
+        K::AddPartitionsToTxn(_)
+        | K::AddOffsetsToTxn(_)
+        | K::EndTxn(_)
+        | K::DescribeTransactions(_)
+        | K::ListTransactions(_) => true,
+        _ => false,
+    }
+}
 
 /// The answer to all of `request`, sent in `version`; `None` when it is not a transaction coordinator's to answer.
 pub fn refuse(request: &RequestKind, version: i16, code: ErrorCode) -> Option<ResponseKind> {
+    if !is_ours(request) {
+        return None;
+    }
+    wire::errors::respond(request, version, code, None)
+}
+
+/// What is wrong with a request wherever it is sent: Kafka says that before it looks who leads.
+pub fn malformed(request: &RequestKind, timeout_max_ms: i32) -> Option<ErrorCode> {
     use RequestKind as K;
-    let number = code.code();
-    Some(match request {
-        K::InitProducerId(request) if request.transactional_id.is_some() => {
-            init_producer_id::refused(code).into()
+    let id = match request {
+        K::InitProducerId(request) => request.transactional_id.as_ref()?,
+        K::AddPartitionsToTxn(request) if request.transactions.is_empty() => {
+            &request.v3_and_below_transactional_id
         }
-        K::AddPartitionsToTxn(request) if version < BATCHED => {
-            let results = topic_results(&request.v3_and_below_topics, |_| code);
-            AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results).into()
-        }
-        K::AddPartitionsToTxn(request) => {
-            let results = request.transactions.iter().map(|asked| {
-                AddPartitionsToTxnResult::default()
-                    .with_transactional_id(asked.transactional_id.clone())
-                    .with_topic_results(topic_results(&asked.topics, |_| code))
-            });
-            AddPartitionsToTxnResponse::default().with_results_by_transaction(results.collect()).into()
-        }
-        K::AddOffsetsToTxn(_) => AddOffsetsToTxnResponse::default().with_error_code(number).into(),
-        K::EndTxn(_) => end_txn::refused(code).into(),
-        K::DescribeTransactions(request) => {
-            let states = request.transactional_ids.iter().map(|id| {
-                TransactionState::default().with_transactional_id(id.clone()).with_error_code(number)
-            });
-            DescribeTransactionsResponse::default().with_transaction_states(states.collect()).into()
-        }
-        K::ListTransactions(_) => ListTransactionsResponse::default().with_error_code(number).into(),
+        K::AddOffsetsToTxn(request) => &request.transactional_id,
+        K::EndTxn(request) => &request.transactional_id,
         _ => return None,
-    })
+    };
+    let refusal = match request {
+        _ if id.is_empty() => Refusal::InvalidRequest,
+        K::InitProducerId(request) if !(1..=timeout_max_ms).contains(&request.transaction_timeout_ms) => {
+            Refusal::InvalidTimeout { max: timeout_max_ms, got: request.transaction_timeout_ms }
+        }
+        _ => return None,
+    };
+    // Fenced producers alone have codes that older clients do not know.
+    Some(refusal.code(0, 0))
 }
 
 /// Turns an answer to a request that writes into an error, in the shape of its API. What was refused anyway keeps its

@@ -109,6 +109,12 @@ impl Shard {
         }
     }
 
+    /// Shows it the metadata: the cluster's `transaction.version`, and how many partitions `__consumer_offsets` has.
+    pub fn see(&mut self, version: i16, offsets_partitions: i32) {
+        self.settings.version = version;
+        self.settings.offsets_partitions = offsets_partitions;
+    }
+
     /// Takes in a record of the log, in the log's order. An error says which record it is; nothing of it is taken
     /// in, and the load may go on if whoever loads can live without it.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>, offset: Offset) -> Result<(), ReplayError> {

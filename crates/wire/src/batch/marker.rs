@@ -13,7 +13,7 @@ use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::batch::build::{BatchBuilder, NewRecord};
 use crate::batch::header::Producer;
-use crate::batch::records::{control_key, control_type};
+use crate::batch::records::{Record, control_key, control_type};
 use crate::batch::split::BatchRef;
 
 const ABORT: i16 = 0;
@@ -41,13 +41,18 @@ impl EndMarker {
         }
         let records = batch.records(BYTES_MAX).ok()?;
         let record = records.iter().next()?.ok()?;
-        let commit = match control_type(record.key?)? {
-            ABORT => false,
-            COMMIT => true,
-            _ => return None,
-        };
+        let commit = Self::commits(&record)?;
         let epoch = record.value?.get(2..)?.first_chunk()?;
         Some(Self { commit, coordinator_epoch: i32::from_be_bytes(*epoch) })
+    }
+
+    /// Whether the record of a control batch commits, or aborts; `None` when it does neither.
+    pub fn commits(record: &Record<'_>) -> Option<bool> {
+        match control_type(record.key?)? {
+            ABORT => Some(false),
+            COMMIT => Some(true),
+            _ => None,
+        }
     }
 
     /// The batch that ends the transaction of this producer.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
 use futures_util::future::BoxFuture;
+use log::producers::TransactionEnd;
 use model::{
     ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicPartition,
 };
@@ -16,7 +17,7 @@ use wire::messages::{ProduceRequest, ResponseKind, TransactionalId, WriteTxnMark
 
 use super::{Lookup, TxnVerifier, Verified, told};
 use crate::data::tests::{Fed, TOPIC, disk, partition, run, topic as topic_record};
-use crate::data::{Data, Marked, MarkerListener};
+use crate::data::{Data, Ended, MarkerWriter};
 use crate::dispatch::RequestContext;
 use crate::server::{Answer, ListenerSpec, Reply};
 
@@ -61,12 +62,17 @@ impl TxnVerifier for Double {
     }
 }
 
+/// A group coordinator that ends transactions at offset 0, of producer 7 alone.
 #[derive(Default)]
-struct Told(Mutex<Vec<Marked>>);
+struct Ends(Mutex<Vec<(PartitionIndex, TransactionEnd)>>);
 
-impl MarkerListener for Told {
-    fn on_marker(&self, marked: Marked) {
-        self.0.lock().expect("no panic").push(marked);
+impl MarkerWriter for Ends {
+    fn write(&self, partition: PartitionIndex, end: &TransactionEnd) -> Result<Ended, ErrorCode> {
+        if end.producer != ProducerId::new(7) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        self.0.lock().expect("no panic").push((partition, *end));
+        Ok(Ended { epoch: LeaderEpoch::new(0), last: Offset::ZERO, needs_sync: false })
     }
 }
 
@@ -187,7 +193,7 @@ fn what_the_coordinator_does_not_know_is_not_appended() {
     check_steps(11, "t 7.0.0 !INVALID_TXN_STATE, t 7.0.0", "INVALID_TXN_STATE?, NONE?");
     check_steps(11, "t 7.0.0 !PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH?");
     check_steps(11, "t 7.0.0 !CONCURRENT_TRANSACTIONS, t 7.0.0", "NOT_ENOUGH_REPLICAS?, NONE?");
-    check_steps(12, "t 7.0.0 !CONCURRENT_TRANSACTIONS, t 7.0.0", "CONCURRENT_TRANSACTIONS+, NONE+");
+    check_steps(12, "t 7.0.0 !CONCURRENT_TRANSACTIONS, t 7.0.1", "NONE++, NONE");
     check_steps(9, "t 7.0.0 !TRANSACTION_ABORTABLE", "INVALID_TXN_STATE?");
 }
 
@@ -207,6 +213,21 @@ fn without_a_coordinator_a_producer_is_told_to_try_again() {
 }
 
 #[test]
+fn a_producer_whose_last_transaction_takes_long_to_end_is_told_so() {
+    run(async {
+        let fed = fed().await;
+        let double = Arc::new(Double::default());
+        double.answers.lock().expect("no panic").extend([ErrorCode::ConcurrentTransactions; 50]);
+        fed.data.verify_with(double.clone());
+        let begun = Instant::now();
+        assert_eq!(produce(&fed.data, 12, "7.0.0").await, ErrorCode::ConcurrentTransactions);
+        assert!(begun.elapsed() <= std::time::Duration::from_millis(100));
+        assert!((5..20).contains(&double.asked.lock().expect("no panic").len()));
+        assert!(fed.data.stop().await);
+    });
+}
+
+#[test]
 fn a_marker_that_comes_while_the_coordinator_is_asked_keeps_the_late_batch_out() {
     run(async {
         let fed = fed().await;
@@ -218,25 +239,22 @@ fn a_marker_that_comes_while_the_coordinator_is_asked_keeps_the_late_batch_out()
 }
 
 #[test]
-fn a_group_coordinator_hears_of_markers_in_its_topic_alone() {
+fn a_group_coordinator_ends_the_transactions_of_its_topic_alone() {
     run(async {
         let mut fed = fed().await;
         let offsets = model::Uuid::from_u128(78);
         fed.feed(vec![topic_record(offsets, "__consumer_offsets"), partition(offsets, 0, &[1], 1)]).await;
-        let told = Arc::new(Told::default());
-        fed.data.tell_of_markers(told.clone());
+        assert_eq!(mark(&fed.data, "__consumer_offsets", "c 6.0").await, ErrorCode::None);
+        let ends = Arc::new(Ends::default());
+        fed.data.write_markers_with(ends.clone());
         assert_eq!(mark(&fed.data, "t", "c 7.0").await, ErrorCode::None);
-        assert_eq!(mark(&fed.data, "__consumer_offsets", "c 7.0").await, ErrorCode::None);
-        assert_eq!(mark(&fed.data, "__consumer_offsets", "a 8.2").await, ErrorCode::None);
-        assert_eq!(mark(&fed.data, "missing", "a 8.2").await, ErrorCode::UnknownTopicOrPartition);
-        let marked = |offset, producer, epoch, commit| Marked {
-            partition: PartitionIndex::new(0),
-            offset: Offset::new(offset),
-            producer: ProducerId::new(producer),
-            epoch: ProducerEpoch::new(epoch),
-            commit,
-        };
-        assert_eq!(*told.0.lock().expect("no panic"), [marked(0, 7, 0, true), marked(1, 8, 2, false)]);
+        assert_eq!(mark(&fed.data, "__consumer_offsets", "a 7.2").await, ErrorCode::None);
+        assert_eq!(mark(&fed.data, "__consumer_offsets", "a 8.2").await, ErrorCode::NotLeaderOrFollower);
+        assert_eq!(mark(&fed.data, "missing", "a 7.2").await, ErrorCode::UnknownTopicOrPartition);
+        let ended = ends.0.lock().expect("no panic").clone();
+        let told: Vec<_> =
+            ended.iter().map(|(index, end)| (index.get(), end.epoch.get(), end.commit)).collect();
+        assert_eq!(told, [(0, 2, false)]);
         assert!(fed.data.stop().await);
     });
 }

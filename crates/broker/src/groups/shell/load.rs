@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use coordinator::ReplayError;
 use log::AppendError;
 use model::Offset;
 use tokio::time::Instant;
@@ -23,7 +22,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a shard cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-enum LoadError {
+enum LoadError<E> {
     #[error(transparent)]
     Seat(#[from] SeatError),
     #[error(transparent)]
@@ -33,7 +32,7 @@ enum LoadError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error(transparent)]
-    Replay(#[from] ReplayError),
+    Replay(E),
     #[error("the log holds nothing at offset {at}, below its end at {end}")]
     Hole { at: Offset, end: Offset },
 }
@@ -61,7 +60,7 @@ impl<H: Hosted> Shell<H> {
         }
     }
 
-    async fn replay_all(&self) -> Result<Option<(H, u64)>, LoadError> {
+    async fn replay_all(&self) -> Result<Option<(H, u64)>, LoadError<H::ReplayError>> {
         let Some(extent) = self.seat.extent() else { return Ok(None) };
         let mut hosted = (self.terms.new)(extent.high_watermark, self.seat.epoch());
         hosted.see(&self.terms.published.get());
@@ -95,7 +94,7 @@ fn replay<H: Hosted>(
     bytes: &[u8],
     from: Offset,
     count: &mut u64,
-) -> Result<Offset, LoadError> {
+) -> Result<Offset, LoadError<H::ReplayError>> {
     let mut next = from;
     for batch in Batches::new(bytes) {
         let batch = batch?;
@@ -103,7 +102,7 @@ fn replay<H: Hosted>(
         for record in batch.records(DECOMPRESSED_BYTES_MAX)?.iter() {
             let record = record?;
             if record.offset >= from {
-                hosted.replay(&batch.header, &record)?;
+                hosted.replay(&batch.header, &record).map_err(LoadError::Replay)?;
                 *count += 1;
             }
         }
@@ -112,7 +111,7 @@ fn replay<H: Hosted>(
     Ok(next)
 }
 
-impl From<AppendError> for LoadError {
+impl<E> From<AppendError> for LoadError<E> {
     fn from(error: AppendError) -> Self {
         Self::Seat(SeatError::Log(error))
     }

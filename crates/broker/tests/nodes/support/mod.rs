@@ -2,6 +2,7 @@
 
 pub mod groups;
 pub mod records;
+pub mod transactions;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use config::{NodeConfig, Properties};
 use kastle_broker::identity::{META_PROPERTIES, MetaProperties};
 use kastle_broker::{Node, NodeOptions};
 use log::Disk;
-use log::disk::{MemDisk, write_atomically};
+use log::disk::{MemDisk, read_file, write_atomically};
 use model::{NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
 use net::{ConnectOptions, Connection, Network, VirtualClock};
@@ -136,6 +137,14 @@ impl Cluster {
         self.dead.push(self.nodes.remove(&id).expect("it runs"));
     }
 
+    /// The same; the next process finds the disk as it was left, while the dead one goes on with its own.
+    pub fn kill_to_return(&mut self, id: i32) {
+        self.kill(id);
+        let left = MemDisk::new();
+        copy(&self.disks[&id], &left, Path::new("/"));
+        self.disks.insert(id, left);
+    }
+
     /// The node whose controller is active.
     pub async fn controller(&self) -> i32 {
         let network = self.network.host("client");
@@ -229,6 +238,19 @@ impl Client {
     /// The same where the node may be gone.
     pub async fn try_ask(&self, version: i16, request: impl Into<RequestKind>) -> Option<ResponseKind> {
         self.connection.send(version, request, LONG).await.ok()
+    }
+}
+
+fn copy(from: &MemDisk, to: &MemDisk, dir: &Path) {
+    to.create_dir_all(dir).expect("there is room");
+    for entry in from.list(dir).expect("it is a directory") {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            copy(from, to, &path);
+        } else {
+            let bytes = read_file(from, &path, u64::MAX).expect("it is a file");
+            write_atomically(to, &path, &bytes).expect("there is room");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use wire::messages::*;
 
 use crate::Route;
 use crate::testing::check_refusal;
-use crate::transactions::{join, refuse, route, unknown_partitions};
+use crate::transactions::{join, judge_partitions, malformed, refuse, route};
 
 fn id(name: &str) -> TransactionalId {
     TransactionalId(text(name))
@@ -74,13 +74,50 @@ fn requests_go_where_kafka_keeps_their_id_and_those_about_many_are_split() {
     assert_eq!(all.results_by_transaction.len(), 3);
 }
 
+fn codes(topics: &[add_partitions_to_txn_response::AddPartitionsToTxnTopicResult]) -> Vec<ErrorCode> {
+    let partitions = topics.iter().flat_map(|topic| &topic.results_by_partition);
+    partitions.map(|partition| ErrorCode::from_code(partition.partition_error_code)).collect()
+}
+
+fn first_exists(_: &str, index: i32) -> ErrorCode {
+    if index == 0 { ErrorCode::None } else { ErrorCode::UnknownTopicOrPartition }
+}
+
 #[test]
 fn when_one_partition_does_not_exist_none_is_added() {
     let request = AddPartitionsToTxnRequest::default().with_v3_and_below_topics(topics());
-    assert_eq!(unknown_partitions(&request, 3, |_, _| true), None);
-    let refused = unknown_partitions(&request, 3, |_, index| index == 0).expect("there is no t-1");
-    let partitions = &refused.results_by_topic_v3_and_below[0].results_by_partition;
-    let codes = partitions.iter().map(|partition| ErrorCode::from_code(partition.partition_error_code));
-    let codes: Vec<ErrorCode> = codes.collect();
-    assert_eq!(codes, [ErrorCode::OperationNotAttempted, ErrorCode::UnknownTopicOrPartition]);
+    let (rest, _) = judge_partitions(request.clone(), 3, |_, _| ErrorCode::None);
+    assert_eq!(rest.as_ref(), Some(&request));
+    let (rest, refused) = judge_partitions(request, 3, first_exists);
+    assert_eq!(rest, None);
+    let expected = [ErrorCode::OperationNotAttempted, ErrorCode::UnknownTopicOrPartition];
+    assert_eq!(codes(&refused.results_by_topic_v3_and_below), expected);
+}
+
+#[test]
+fn a_transaction_with_an_unknown_partition_does_not_keep_others_from_being_asked_about() {
+    let mut good = asked("a");
+    good.topics[0].partitions = vec![0];
+    let request = AddPartitionsToTxnRequest::default().with_transactions(vec![asked("b"), good.clone()]);
+    let (rest, refused) = judge_partitions(request, 4, first_exists);
+    assert_eq!(rest.map(|rest| rest.transactions), Some(vec![good]));
+    assert_eq!(refused.results_by_transaction.len(), 1);
+    let expected = [ErrorCode::OperationNotAttempted, ErrorCode::UnknownTopicOrPartition];
+    assert_eq!(codes(&refused.results_by_transaction[0].topic_results), expected);
+    let nothing = judge_partitions(AddPartitionsToTxnRequest::default(), 4, first_exists);
+    assert!(nothing.0.is_some_and(|rest| rest.transactions.is_empty()));
+}
+
+#[test]
+fn what_makes_no_sense_is_told_wherever_it_is_asked() {
+    let init = |name: &str, timeout| {
+        let request = InitProducerIdRequest::default().with_transactional_id(Some(id(name)));
+        malformed(&request.with_transaction_timeout_ms(timeout).into(), 900)
+    };
+    assert_eq!(init("", 1), Some(ErrorCode::InvalidRequest));
+    assert_eq!(init("x", 901), Some(ErrorCode::InvalidTransactionTimeout));
+    assert_eq!(init("x", 0), Some(ErrorCode::InvalidTransactionTimeout));
+    assert_eq!(init("x", 900), None);
+    assert_eq!(malformed(&EndTxnRequest::default().into(), 900), Some(ErrorCode::InvalidRequest));
+    assert_eq!(malformed(&ListTransactionsRequest::default().into(), 900), None);
 }
