@@ -192,6 +192,8 @@ pub struct LogConfig {
     pub flush_check_interval: Duration,
     /// `log.dir.failure.timeout.ms`.
     pub dir_failure_timeout: Duration,
+    /// `log.dir.reserve.bytes`; -1 where it depends on the disk.
+    pub reserve_bytes: i64,
     /// `producer.id.expiration.ms`.
     pub producer_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`.
@@ -431,6 +433,7 @@ fn read_log(reader: &Reader<'_>) -> LogConfig {
         start_offset_checkpoint_interval: reader.millis("log.flush.start.offset.checkpoint.interval.ms"),
         flush_check_interval: reader.millis("log.flush.scheduler.interval.ms"),
         dir_failure_timeout: reader.millis("log.dir.failure.timeout.ms"),
+        reserve_bytes: reader.number("log.dir.reserve.bytes").unwrap_or(-1),
         producer_expiration: reader.millis("producer.id.expiration.ms"),
         producer_expiration_check_interval: reader.millis("producer.id.expiration.check.interval.ms"),
     }

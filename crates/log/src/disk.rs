@@ -107,6 +107,11 @@ pub fn read_file(disk: &dyn Disk, path: &Path, len_max: u64) -> io::Result<Vec<u
     Ok(bytes)
 }
 
+/// Whether an operation failed for want of room: it may be tried again when there is some.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Replaces a file so that a crash leaves the old or the new one, whole: a temporary file beside
 /// it, synced, renamed, and the directory synced.
 pub fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use model::{ErrorCode, LeaderEpoch, Mutant, Offset, TopicId};
 use wire::batch::{BatchError, ValidationError};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::epochs::{Epochs, EpochsError};
 use crate::partition_metadata;
 use crate::producers::{ProducerError, Producers, Verifications};
@@ -111,6 +111,11 @@ impl LogError {
         }
     }
 
+    /// Whether the disk had no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
@@ -147,6 +152,13 @@ impl AppendError {
             Self::Gap { .. } => ErrorCode::CorruptMessage,
             Self::Log(error) => error.code(),
         }
+    }
+}
+
+impl AppendError {
+    /// Whether the disk had no room; the log is as it was.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_full())
     }
 }
 
@@ -308,14 +320,15 @@ impl Log {
     /// here, rarely and at once: no recovery looks for them below the recovery point.
     pub fn unsynced(&mut self) -> Result<Option<Unsynced>, LogError> {
         self.check_sound()?;
-        let mut files = self.persist_aborted()?;
-        if self.recovery_point >= self.end && !self.names_unsynced && files.is_empty() {
+        let has_aborted = self.persist_aborted()?;
+        if self.recovery_point >= self.end && !self.names_unsynced && !has_aborted {
             return Ok(None);
         }
         self.persist_identity()?;
-        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.retry_if_full(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let first = self.segment_index(self.recovery_point);
-        files.extend(self.files_from(first).map_err(LogError::io("open files of", &self.dir))?);
+        let mut files = self.files_from(first).map_err(LogError::io("open files of", &self.dir))?;
+        files.extend(self.take_unsynced_aborted()?);
         let names = std::mem::take(&mut self.names_unsynced).then(|| (self.disk.clone(), self.dir.clone()));
         Ok(Some(Unsynced { files, names, end: self.end, cuts: self.cuts }))
     }
@@ -360,16 +373,16 @@ impl Log {
             // Epochs of a log that never held a record say nothing; a node stops with thousands of them.
             return Ok(());
         }
-        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.retry_if_full(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let last = self.segments.len() - 1;
-        self.poison_on(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, false), "write")
+        self.retry_if_full(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, false), "write")
     }
 
     /// Flushes and leaves everything so that the next start need not read the log.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.flush()?;
         let last = self.segments.len() - 1;
-        self.poison_on(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true), "write")?;
+        self.retry_if_full(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true), "write")?;
         if self.end > Offset::ZERO && !self.producers.is_empty() {
             self.write_producer_snapshot(self.end)?;
         }
@@ -398,7 +411,7 @@ impl Log {
         let Some(topic) = self.topic_id.filter(|_| self.identity_unwritten) else { return Ok(()) };
         if let Err(source) = partition_metadata::write(self.disk.as_ref(), &self.dir, topic) {
             // What a full disk took is written anew the next time.
-            self.poisoned |= source.kind() != io::ErrorKind::StorageFull;
+            self.poisoned |= !is_full(&source);
             let path = self.dir.join(partition_metadata::FILE_NAME);
             return Err(LogError::Io { doing: "write", path, source });
         }
@@ -419,6 +432,27 @@ impl Log {
             self.poisoned = true;
             LogError::Io { doing, path: self.dir.clone(), source }
         })
+    }
+
+    /// The same for what can be done again when a full disk has room.
+    fn retry_if_full<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> io::Result<T>,
+        doing: &'static str,
+    ) -> Result<T, LogError> {
+        act(self).map_err(|source| {
+            self.poisoned |= !is_full(&source);
+            LogError::Io { doing, path: self.dir.clone(), source }
+        })
+    }
+
+    /// Writes the epochs, on a full disk with the next sync: until then a start finds them in the batches,
+    /// and older ones in the file do no harm.
+    fn persist_epochs(&mut self) -> Result<(), LogError> {
+        match self.retry_if_full(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write") {
+            Err(error) if error.is_full() => Ok(()),
+            done => done,
+        }
     }
 
     fn active_ref(&self) -> &Segment {

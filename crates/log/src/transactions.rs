@@ -190,8 +190,12 @@ impl AbortedIndex {
         Ok(if from == 0 { Persisted::Renewed } else { Persisted::Grown })
     }
 
-    /// Whether the file must be synced before anybody relies on it. It counts as synced from now on: after
-    /// a failure the whole log does.
+    /// Whether the file must be synced before anybody relies on it.
+    pub fn is_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
+    /// The same; it counts as synced from now on.
     pub fn take_unsynced(&mut self) -> bool {
         std::mem::take(&mut self.is_unsynced)
     }

@@ -118,6 +118,7 @@ impl Applier {
             self.settings.forget();
             self.plane.fetchers.resize(&self.plane, self.settings.fetchers(image));
             self.settings.set_rates(image, self.plane.options.clock.now(), &self.plane.throttles);
+            self.plane.rooms.set_reserve(self.settings.reserve_bytes(image));
             let mut all: Vec<_> =
                 self.plane.partitions().iter().map(|it| (it.key.0, it.name.topic.clone())).collect();
             all.dedup();
@@ -162,7 +163,8 @@ impl Applier {
             None => {
                 let works = |dir: &usize| !self.plane.failed_dirs.contains(*dir);
                 let working = (0..self.dir_counts.len()).filter(works);
-                let emptiest = working.min_by_key(|&dir| self.dir_counts[dir]).unwrap_or(0);
+                let burden = |&dir: &usize| (self.plane.rooms.level(dir), self.dir_counts[dir]);
+                let emptiest = working.min_by_key(burden).unwrap_or(0);
                 self.dir_counts[emptiest] += 1;
                 emptiest
             }

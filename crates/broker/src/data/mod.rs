@@ -28,6 +28,7 @@ mod partition;
 mod plane;
 mod produce;
 mod producer_ids;
+mod rooms;
 mod seat;
 mod settings;
 mod throttle;
@@ -153,6 +154,7 @@ impl Data {
         plane.tasks.spawn(isr::run(plane.clone()));
         plane.tasks.spawn(upkeep::run(plane.clone()));
         plane.tasks.spawn(cleaner::run(plane.clone()));
+        plane.tasks.spawn(rooms::run(plane.clone()));
         plane.tasks.spawn(dir_reports::run(plane.clone()));
         plane.tasks.spawn(failed_dirs::run(plane.clone()));
         plane.tasks.spawn(moves::run(plane.clone()));

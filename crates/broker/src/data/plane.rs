@@ -24,6 +24,7 @@ use crate::data::isr::IsrQueue;
 use crate::data::moves::Moves;
 use crate::data::partition::{Key, Outcome, Partition, State};
 use crate::data::producer_ids::ProducerIds;
+use crate::data::rooms::Rooms;
 use crate::data::throttle::Throttles;
 use crate::data::transactions::Seams;
 use crate::publish::Picture;
@@ -51,6 +52,8 @@ pub struct Plane {
     pub checkpoints: Checkpoints,
     /// Log directories that failed.
     pub failed_dirs: FailedDirs,
+    /// How full the log directories are.
+    pub rooms: Rooms,
     /// Replicas that are wanted in other directories.
     pub moves: Moves,
     /// The coordinators, as far as partitions have to do with them.
@@ -77,6 +80,9 @@ impl Plane {
     /// A plane without partitions.
     pub fn new(options: DataOptions) -> Arc<Self> {
         let failed_dirs = FailedDirs::new(options.running.clone());
+        let dirs = options.log_dirs.iter().map(|(dir, _)| dir.clone());
+        let rooms = Rooms::new(options.node, dirs, options.config.log.reserve_bytes);
+        rooms.measure(options.disk.as_ref());
         Arc::new(Self {
             seams: Seams::new(&options),
             attic: Attic::new(options.seed),
@@ -88,6 +94,7 @@ impl Plane {
             producer_ids: ProducerIds::default(),
             checkpoints: Checkpoints::default(),
             moves: Moves::default(),
+            rooms,
             failed_dirs,
             applied: watch::Sender::new(Offset::ZERO),
             stop: CancellationToken::new(),

@@ -25,6 +25,7 @@ use crate::data::durability;
 use crate::data::partition::{self, Partition, Refused, Unwritten};
 use crate::data::plane::Plane;
 use crate::data::produce::reply::{Done, PartitionReply, Replies, TopicReply};
+use crate::data::rooms::Shortage;
 use crate::data::verify::{self, Admission};
 use crate::data::waiters::Waiter;
 use crate::dispatch::RequestContext;
@@ -64,6 +65,8 @@ enum Refusal {
     Replicas(#[from] replica::WriteRefused),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error(transparent)]
+    Full(#[from] Shortage),
 }
 
 impl From<Unwritten> for Refusal {
@@ -83,6 +86,8 @@ impl Refusal {
             Self::Partition(refused) => refused.code(),
             Self::Replicas(refused) => refused.code(),
             Self::Append(error) => error.code(),
+            // Clients ask for the metadata and try again, for as long as they were told to.
+            Self::Full(_) => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -217,7 +222,8 @@ impl Appending<'_> {
         let origin = Origin::Client(verification);
         let appended = self.append_to(&partition, records, &header, origin);
         let (appended, epoch, outcome) = appended.inspect_err(|refusal| {
-            if refusal.code() == ErrorCode::KafkaStorageError {
+            let is_told = matches!(refusal, Refusal::Full(_));
+            if refusal.code() == ErrorCode::KafkaStorageError && !is_told {
                 tracing::error!(partition = %partition.name, error = %refusal, "a batch could not be written");
                 partition.waiters.wake();
             }
@@ -242,7 +248,13 @@ impl Appending<'_> {
     ) -> Result<(Appended, LeaderEpoch, partition::Outcome), Refusal> {
         let clock = &self.plane.options.clock;
         let (now, wall) = (clock.now(), clock.wall());
-        let settings = partition.lock().settings.clone();
+        let (settings, dir) = {
+            let mut state = partition.lock();
+            // A client that errs is told so before anything else.
+            state.lead()?;
+            (state.settings.clone(), state.dir)
+        };
+        self.plane.rooms.admit(dir)?;
         let rules = settings.rules(wall);
         let mut batch = match settings.codec() {
             Some((codec, level)) if header.codec() != Some(codec) => {
@@ -255,6 +267,11 @@ impl Appending<'_> {
         let appended = partition.lock().append_with(now, None, needs_all, |log, epoch| {
             log.append_from(origin, &mut batch, epoch, wall, &rules)
         });
+        match &appended {
+            Ok(_) => self.plane.rooms.spend(dir, batch.len()),
+            Err(Unwritten::Append(error)) if error.is_full() => self.plane.rooms.note_full(dir),
+            Err(_) => {}
+        }
         Ok(appended?)
     }
 }

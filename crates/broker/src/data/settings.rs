@@ -182,6 +182,11 @@ impl SettingsSource {
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(self.config.replication.fetchers)
     }
 
+    /// `log.dir.reserve.bytes` as it is now.
+    pub fn reserve_bytes(&self, image: &Image) -> i64 {
+        self.number(image, "log.dir.reserve.bytes").unwrap_or(self.config.log.reserve_bytes)
+    }
+
     /// Sets the bounds on replication's bytes as they are now.
     pub fn set_rates(&self, image: &Image, now: Millis, throttles: &Throttles) {
         let rate = |key| self.number(image, key);

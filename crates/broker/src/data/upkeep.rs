@@ -200,7 +200,8 @@ pub async fn write_checkpoint(plane: &Arc<Plane>, name: &'static str) {
     blocking.run(work).await;
 }
 
-async fn retain(plane: &Arc<Plane>) {
+/// Removes what retention lets go.
+pub async fn retain(plane: &Arc<Plane>) {
     let plane = plane.clone();
     let blocking = plane.options.blocking.clone();
     let work = move || {

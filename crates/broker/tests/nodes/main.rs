@@ -8,6 +8,7 @@ mod cluster;
 mod compaction;
 mod exactly_once;
 mod followers;
+mod full_disks;
 mod groups;
 mod inspect;
 mod lies;

@@ -1,13 +1,12 @@
 //! Appends: a leader's, which assigns offsets, and a follower's, which takes them as they are.
 
-use std::io;
-
 use model::{LeaderEpoch, Mutant, Offset, Timestamp};
 use wire::batch::{
     BatchHeader, BatchRef, Batches, EndMarker, Rules, TimestampType, ValidationError, patch, validate,
     validate_own,
 };
 
+use crate::disk::is_full;
 use crate::partition::{AppendError, Log, LogError};
 use crate::producers::{Origin, Verification};
 use crate::segment::{Segment, Walk};
@@ -210,7 +209,7 @@ impl Log {
         let position = u64::from(segment.size);
         let Err(source) = file.write_at(bytes, position) else { return Ok(()) };
         // A full disk wrote a part at most, and can be had again; anything else cannot be trusted.
-        let restored = source.kind() == io::ErrorKind::StorageFull && file.truncate(position).is_ok();
+        let restored = is_full(&source) && file.truncate(position).is_ok();
         let error = failed("append to", source);
         self.poisoned |= !restored;
         Err(error)
@@ -238,7 +237,7 @@ impl Log {
                 "remove a segment of",
             )?;
         } else {
-            self.poison_on(
+            self.retry_if_full(
                 |log| {
                     let disk = log.disk.clone();
                     let dir = log.dir.clone();

@@ -45,7 +45,7 @@ impl Log {
         self.recovery_point = self.recovery_point.min(self.end);
         self.start = self.start.min(self.end);
         self.epochs.truncate_end(self.end);
-        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.persist_epochs()?;
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
         self.reload_producers(self.end)?;
         self.check();
@@ -56,7 +56,7 @@ impl Log {
     /// else may know: it would be told to cut there for ever.
     fn forget_empty_epochs(&mut self) -> Result<(), LogError> {
         if self.epochs.truncate_end(self.end) {
-            self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+            self.persist_epochs()?;
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Log {
             )?;
         }
         self.recovery_point = self.recovery_point.max(self.segments[0].base.min(self.end));
-        self.poison_on(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
+        self.persist_epochs()?;
         self.check();
         Ok(())
     }

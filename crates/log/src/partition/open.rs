@@ -349,11 +349,12 @@ impl Log {
     pub(super) fn write_producer_snapshot(&mut self, at: Offset) -> Result<(), LogError> {
         let path = self.dir.join(file_name(at, SNAPSHOT_SUFFIX));
         let bytes = self.producers.encode();
-        self.poison_on(
+        self.retry_if_full(
             |log| {
                 let file = log.disk.open(&path, OpenMode::ReadWrite)?;
-                file.truncate(0)?;
-                file.write_at(&bytes, 0)
+                let written = file.truncate(0).and_then(|()| file.write_at(&bytes, 0));
+                // Half a snapshot says nothing.
+                written.inspect_err(|_| drop(log.disk.remove_file(&path)))
             },
             "write a producer snapshot of",
         )

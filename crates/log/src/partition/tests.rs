@@ -11,6 +11,7 @@ use super::{AppendError, LeaderRules, Log, LogError, LogOptions, Opening, Retent
 use crate::disk::{Crash, Disk, MemDisk};
 
 mod damage;
+mod full;
 
 const DIR: &str = "/data/t-0";
 const RULES: LeaderRules = LeaderRules {

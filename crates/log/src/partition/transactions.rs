@@ -16,7 +16,7 @@ use crate::partition::open::SNAPSHOT_BYTES_MAX;
 use crate::partition::read::FileSlice;
 use crate::partition::{AppendError, Log, LogError};
 use crate::producers::{Completed, Entrant, Guard, ProducerError, Producers, TransactionEnd};
-use crate::segment::{Placed, file_name};
+use crate::segment::{Placed, Segment, file_name};
 use crate::transactions::{Aborted, AbortedIndex, Persisted};
 
 impl Log {
@@ -221,25 +221,39 @@ impl Log {
 
     /// Writes what the transaction index files lack and says which are to be synced: once the recovery
     /// point has gone past them, nobody builds them anew.
-    pub(super) fn persist_aborted(&mut self) -> Result<Vec<Arc<dyn DiskFile>>, LogError> {
+    pub(super) fn persist_aborted(&mut self) -> Result<bool, LogError> {
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
-        let mut unsynced = Vec::new();
         let mut is_renewed = false;
-        self.poison_on(
+        let persisted = self.retry_if_full(
             |log| {
-                for segment in &mut log.segments {
+                log.segments.iter_mut().try_for_each(|segment| {
                     let path = segment.transaction_index_path(&dir);
                     is_renewed |= segment.aborted.persist(disk.as_ref(), &path)? == Persisted::Renewed;
-                    if segment.aborted.take_unsynced() {
-                        unsynced.push(disk.open(&path, OpenMode::ReadWrite)?);
-                    }
-                }
-                Ok(())
+                    Ok(())
+                })
             },
             "write a transaction index of",
-        )?;
-        self.names_unsynced |= is_renewed && !unsynced.is_empty();
-        Ok(unsynced)
+        );
+        let is_unsynced = self.segments.iter().any(|segment| segment.aborted.is_unsynced());
+        self.names_unsynced |= is_renewed && is_unsynced;
+        persisted.map(|()| is_unsynced)
+    }
+
+    /// The files of the transaction indexes that are to be synced. They count as synced from now on: after a
+    /// failure the whole log does.
+    pub(super) fn take_unsynced_aborted(&mut self) -> Result<Vec<Arc<dyn DiskFile>>, LogError> {
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        self.poison_on(
+            |log| {
+                let unsynced = log.segments.iter_mut().filter(|segment| segment.aborted.is_unsynced());
+                let open = |segment: &mut Segment| {
+                    segment.aborted.take_unsynced();
+                    disk.open(&segment.transaction_index_path(&dir), OpenMode::ReadWrite)
+                };
+                unsynced.map(open).collect()
+            },
+            "open a transaction index of",
+        )
     }
 
     /// Has `producers` take note of the batches from `from` to the end of segment `last`; `ended` is

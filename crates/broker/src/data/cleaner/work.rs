@@ -14,6 +14,7 @@ use crate::data::cleaner::look;
 use crate::data::cleaner::pace::Pace;
 use crate::data::partition::Partition;
 use crate::data::plane::Plane;
+use crate::data::rooms::Level;
 
 /// How a pass ended.
 pub enum Outcome {
@@ -57,6 +58,11 @@ async fn pass(
         if plane.stop.is_cancelled() || !is_wanted(partition) {
             blocking.run(move || cleaning.abort()).await;
             return Outcome::Left;
+        }
+        if plane.rooms.level(partition.look().dir) == Level::Scarce {
+            blocking.run(move || cleaning.abort()).await;
+            tracing::warn!(partition = %partition.name, "no room to compact a log; tried again in a minute");
+            return Outcome::Full;
         }
         let (back, step) = blocking
             .run(move || {

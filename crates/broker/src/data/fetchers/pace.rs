@@ -1,7 +1,8 @@
 //! The bound on what followers fetch for replicas that are being moved (KIP-73).
 //!
 //! While the bound is overdrawn, partitions that it is for are left out of the requests.
-//! Those in sync are not: without them the leader could commit nothing.
+//! Those in sync are not: without them the leader could commit nothing. Where the disk has too
+//! little room, all wait but the node's own topics.
 
 use model::Millis;
 
@@ -10,11 +11,13 @@ use crate::data::fetchers::ask::Asked;
 use crate::data::partition::{Key, Partition};
 use crate::data::plane::Plane;
 
-/// Until when a partition is left out: after an error, or because too much was fetched already.
+/// Until when a partition is left out: after an error, because too much was fetched already, or for want
+/// of room.
 pub(super) fn rests_until(plane: &Plane, pause: Option<Millis>, followed: &Followed) -> Option<Millis> {
     let pause = pause
         .filter(|_| is_throttled(plane, &followed.partition) && !is_in_sync(plane, followed.partition.key));
-    followed.not_before.max(pause)
+    let room = plane.rooms.replica_waits_until(plane.options.clock.now(), &followed.partition);
+    followed.not_before.max(pause).max(room)
 }
 
 /// Counts what an answer brought.

@@ -127,6 +127,9 @@ fn one(plane: &Plane, leader: NodeId, asked: &Asked, data: &PartitionData) -> Ve
         Ok(()) => {}
         Err(error) => {
             tracing::error!(partition = %name, %leader, %error, "a follower cannot take what its leader sent");
+            if error.is_full() {
+                plane.rooms.note_full(state.dir);
+            }
             if matches!(error, AppendError::Log(_)) {
                 state.fail_if_poisoned();
             }
@@ -175,6 +178,7 @@ fn extend(plane: &Plane, state: &mut State, data: &PartitionData) -> Result<(), 
     if let Some(records) = data.records.as_ref().filter(|records| !records.is_empty()) {
         let now = plane.options.clock.now();
         log.append_as_follower(records, plane.options.clock.wall())?;
+        plane.rooms.spend(state.dir, records.len());
         state.used_at = Some(now);
         state.dirty_since.get_or_insert(now);
     }

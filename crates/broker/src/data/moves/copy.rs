@@ -17,6 +17,7 @@ use crate::data::attic::{self, DELETE_SUFFIX};
 use crate::data::moves::{FUTURE_SUFFIX, mark};
 use crate::data::partition::{Key, Partition, State};
 use crate::data::plane::Plane;
+use crate::data::rooms::{self, Level};
 use crate::data::upkeep;
 
 /// Bytes that are copied at a time.
@@ -82,6 +83,10 @@ async fn carry(plane: &Arc<Plane>, partition: Arc<Partition>, to: usize) -> Opti
         if !plane.moves.is_wanted(key, to) {
             plane.options.blocking.run(move || copy.discard()).await;
             return None;
+        }
+        if plane.rooms.level(to) > Level::Roomy {
+            tokio::time::sleep(rooms::INTERVAL).await;
+            continue;
         }
         let work = move || {
             let step = copy.step();
