@@ -22,8 +22,12 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Option<BrokerEpoch
     if !disk.exists(&path)? {
         return Ok(None);
     }
-    let bytes = log::disk::read_file(disk, &path, BYTES_MAX)?;
-    Ok(Some(epoch_of(&String::from_utf8_lossy(&bytes))))
+    match log::disk::read_file(disk, &path, BYTES_MAX) {
+        Ok(bytes) => Ok(Some(epoch_of(&String::from_utf8_lossy(&bytes)))),
+        // It is there, whatever was written into it.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the marker away, for good, before a log is opened.

@@ -48,15 +48,37 @@ impl Epochs {
         }
         let bytes = read_file(disk, &path, FILE_BYTES_MAX)?;
         let text = String::from_utf8_lossy(&bytes);
+        let malformed = |line: usize, text: &str| EpochsError::Malformed { line, text: text.to_owned() };
+        let mut lines = (1..).zip(text.lines());
+        let version = lines.next().map_or("", |(_, text)| text);
+        if version != "0" {
+            return Err(malformed(1, version));
+        }
+        let count = lines.next().map_or("", |(_, text)| text);
         let mut epochs = Self::default();
-        for (index, line) in text.lines().enumerate().skip(2) {
-            let malformed = || EpochsError::Malformed { line: index + 1, text: line.to_owned() };
+        let mut found = 0;
+        for (number, line) in lines {
+            let malformed = || malformed(number, line);
             let (epoch, start) = line.split_once(' ').ok_or_else(malformed)?;
             let epoch = LeaderEpoch::new(epoch.parse().map_err(|_| malformed())?);
-            epochs.begin(epoch, Offset::new(start.parse().map_err(|_| malformed())?));
+            let start = start.parse().ok().and_then(Offset::from_wire).ok_or_else(malformed)?;
+            found += 1;
+            epochs.begin(epoch, start);
+            if epochs.starts.len() != found {
+                // One that is not above those before it.
+                return Err(malformed());
+            }
+        }
+        if count.parse() != Ok(found) {
+            return Err(malformed(2, count));
         }
         epochs.dirty = false;
         Ok(epochs)
+    }
+
+    /// A history that cannot be read: nothing is known, and what will be is written in place of it.
+    pub fn lost() -> Self {
+        Self { starts: Vec::new(), dirty: true }
     }
 
     /// Writes the checkpoint if it changed.

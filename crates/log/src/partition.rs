@@ -29,7 +29,7 @@ use model::{ErrorCode, LeaderEpoch, Mutant, Offset, TopicId};
 use wire::batch::{BatchError, ValidationError};
 
 use crate::disk::{Disk, DiskFile, is_full};
-use crate::epochs::{Epochs, EpochsError};
+use crate::epochs::Epochs;
 use crate::partition_metadata;
 use crate::producers::{ProducerError, Producers, Verifications};
 use crate::segment::{Segment, WalkError};
@@ -196,6 +196,8 @@ pub struct Log {
     lowest_cut: Offset,
     /// The cleaned segment that waits to be swapped in.
     swapping: Option<Offset>,
+    /// Files that were found damaged and could be done without.
+    mended: Vec<String>,
 }
 
 /// A file to sync so that everything below `end` becomes durable; done without holding the log.
@@ -284,6 +286,11 @@ impl Log {
     /// goes when the log is opened again.
     pub fn take_retired(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.retired)
+    }
+
+    /// What was found damaged and mended by itself, for the caller to tell.
+    pub fn take_mended(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.mended)
     }
 
     /// Takes new settings, from the next batch on.
@@ -375,14 +382,20 @@ impl Log {
         }
         self.retry_if_full(|log| log.epochs.persist(log.disk.as_ref(), &log.dir), "write")?;
         let last = self.segments.len() - 1;
-        self.retry_if_full(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, false), "write")
+        self.retry_if_full(
+            |log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, false),
+            "write",
+        )
     }
 
     /// Flushes and leaves everything so that the next start need not read the log.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.flush()?;
         let last = self.segments.len() - 1;
-        self.retry_if_full(|log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true), "write")?;
+        self.retry_if_full(
+            |log| log.segments[last].persist_indexes(log.disk.as_ref(), &log.dir, true),
+            "write",
+        )?;
         if self.end > Offset::ZERO && !self.producers.is_empty() {
             self.write_producer_snapshot(self.end)?;
         }
@@ -491,15 +504,6 @@ impl Log {
             "{}: the log's start has no segment",
             self.dir.display()
         );
-    }
-}
-
-impl From<EpochsError> for io::Error {
-    fn from(error: EpochsError) -> Self {
-        match error {
-            EpochsError::Io(error) => error,
-            error @ EpochsError::Malformed { .. } => Self::new(io::ErrorKind::InvalidData, error),
-        }
     }
 }
 

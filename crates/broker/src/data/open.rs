@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use log::checkpoint::{self, HIGH_WATERMARK, Lines, OF_EACH_LOG, RECOVERY_POINT};
+use log::checkpoint::{self, CLEANED, HIGH_WATERMARK, Lines, OF_EACH_LOG, RECOVERY_POINT};
 use log::{Disk, Log, LogError, LogOptions, Opening};
 use model::{METADATA_TOPIC, Offset, PartitionIndex, TopicName, TopicPartition};
 
@@ -166,6 +166,8 @@ fn collect(
     let disk = plan.disk.as_ref();
     let failed = |reason: String| DataError::LogDir { dir: dir.to_owned(), reason };
     let entries = disk.list(dir).map_err(|error| failed(error.to_string()))?;
+    // One that cannot be read is told by the cleaner, which looks again.
+    let cleaned = checkpoint::read(disk, dir, CLEANED).unwrap_or_default();
     for entry in entries.into_iter().filter(|entry| entry.is_dir) {
         let path = dir.join(&entry.name);
         if entry.name.ends_with(DELETE_SUFFIX) && entry.name.contains('.') {
@@ -196,7 +198,12 @@ fn collect(
             jobs.retain(|job| job.path != other);
         }
         let at = |lines: &Lines| lines.get(&partition).copied().unwrap_or(Offset::ZERO);
-        let opening = Opening { is_clean: plan.was_clean, recovery_point: at(recovery), start: at(start) };
+        let opening = Opening {
+            is_clean: plan.was_clean,
+            recovery_point: at(recovery),
+            start: at(start),
+            cleaned: at(&cleaned),
+        };
         jobs.push(Job { dir: index, path, opening, high_watermark: at(watermark), partition });
     }
     Ok(())
@@ -214,7 +221,10 @@ fn parse(name: &str) -> Option<TopicPartition> {
 fn open(plan: &OpenPlan, job: &Job) -> Found {
     let mut is_damaged = false;
     let opened = Log::open(plan.disk.clone(), job.path.clone(), plan.options.clone(), job.opening);
-    let log = opened.map(|(log, report)| {
+    let log = opened.map(|(mut log, report)| {
+        for what in log.take_mended() {
+            tracing::warn!(partition = %job.partition, what, "a damaged file was made anew");
+        }
         if let Some(report) = report {
             is_damaged = !report.is_torn;
             let (path, position) = (report.path.display(), report.position);

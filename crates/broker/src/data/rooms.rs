@@ -158,11 +158,11 @@ impl Rooms {
 
     /// The level now; a change of it is told.
     fn look(&self, room: &Room) -> Level {
-        let (free, reserve) = (room.free.load(Ordering::Relaxed), self.reserve_of(room));
+        let (free, reserve) = (room.free.load(Ordering::Relaxed).max(0), self.reserve_of(room));
         let had = Level::of_code(room.level.load(Ordering::Relaxed));
         let level = judge(free, reserve, had);
         if level != had && room.level.swap(level as u8, Ordering::Relaxed) != level as u8 {
-            self.tell(room, level, free.max(0), reserve);
+            self.tell(room, level, free, reserve);
         }
         level
     }
@@ -280,6 +280,7 @@ mod tests {
         assert_eq!(rooms.admit(0), Ok(()));
         rooms.note_full(0);
         assert_eq!(rooms.level(0), Level::Scarce);
+        rooms.spend(0, 10);
         rooms.set_reserve(0);
         assert_eq!(rooms.admit(0), Ok(()), "no reserve, nothing is refused");
     }

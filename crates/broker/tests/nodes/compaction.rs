@@ -1,6 +1,8 @@
 //! Compacted topics on whole nodes: logs shrink, the last value of each key stays where it was, and
 //! followers that join late and what goes wrong with one log change nothing of it.
 
+mod restarts;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

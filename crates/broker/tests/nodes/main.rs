@@ -17,4 +17,5 @@ mod records;
 mod replication;
 mod sessions;
 mod support;
+mod torn;
 mod transactions;

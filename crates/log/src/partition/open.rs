@@ -12,7 +12,7 @@ use model::{Mutant, Offset, TopicId};
 use wire::batch::{BatchError, BatchRef};
 
 use crate::disk::{DirEntry, Disk, OpenMode};
-use crate::epochs::Epochs;
+use crate::epochs::{self, Epochs, EpochsError};
 use crate::partition::cut::SNAPSHOT_SUFFIX;
 use crate::partition::leftovers;
 use crate::partition::read::FileSlice;
@@ -31,6 +31,8 @@ pub struct Opening {
     pub recovery_point: Offset,
     /// `log-start-offset-checkpoint`: nothing below is served.
     pub start: Offset,
+    /// `cleaner-offset-checkpoint`: what lies below was compacted, and may have gaps.
+    pub cleaned: Offset,
 }
 
 /// What recovery cut away.
@@ -93,9 +95,7 @@ impl Log {
         let names = leftovers::settle(disk.as_ref(), &dir)?;
         let topic_id = partition_metadata::read(disk.as_ref(), &dir, &names)?;
         let mut log = Self::empty(disk, dir, options, topic_id);
-        log.epochs = Epochs::load(log.disk.as_ref(), &log.dir)
-            .map_err(io::Error::from)
-            .map_err(LogError::io("read the leader epochs of", &log.dir))?;
+        let knows_epochs = log.load_epochs()?;
         let mut segments = Vec::new();
         for entry in names.iter().filter(|entry| !entry.is_dir) {
             if let Some(base) = parse_name(&entry.name, LOG_SUFFIX) {
@@ -109,7 +109,7 @@ impl Log {
         }
         segments.sort_by_key(|segment: &Segment| segment.base);
         log.segments = segments;
-        let (report, rescanned) = log.settle(opening)?;
+        let (report, rescanned) = log.settle(opening, knows_epochs)?;
         log.start = opening.start.clamp(log.segments[0].base, log.end);
         log.remove_stale_snapshots(&names)?;
         if !Mutant::ProducersForgotten.is_planted() {
@@ -119,6 +119,23 @@ impl Log {
         log.release();
         log.check();
         Ok((log, report))
+    }
+
+    /// Whether the epochs could be read. Where not, the batches have them.
+    fn load_epochs(&mut self) -> Result<bool, LogError> {
+        match Epochs::load(self.disk.as_ref(), &self.dir) {
+            Ok(epochs) => self.epochs = epochs,
+            Err(EpochsError::Io(source)) => {
+                return Err(LogError::io("read the leader epochs of", &self.dir)(source));
+            }
+            Err(error @ EpochsError::Malformed { .. }) => {
+                let path = self.dir.join(epochs::FILE_NAME);
+                self.mended.push(format!("{}: {error}; it is made anew from the batches", path.display()));
+                self.epochs = Epochs::lost();
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn empty(disk: Arc<dyn Disk>, dir: PathBuf, options: LogOptions, topic_id: Option<TopicId>) -> Self {
@@ -141,6 +158,7 @@ impl Log {
             cuts: 0,
             lowest_cut: Offset::new(i64::MAX),
             swapping: None,
+            mended: Vec::new(),
         }
     }
 
@@ -162,22 +180,26 @@ impl Log {
 
     /// Finds the log's end, cutting what is no whole batch. Says also from where on segments were read
     /// anew: their transaction indexes are empty.
-    fn settle(&mut self, opening: Opening) -> Result<(Option<RecoveryReport>, Offset), LogError> {
+    fn settle(
+        &mut self,
+        opening: Opening,
+        knows_epochs: bool,
+    ) -> Result<(Option<RecoveryReport>, Offset), LogError> {
         let last = self.segments.len() - 1;
-        if opening.is_clean && self.scan_tail(last)? {
+        if opening.is_clean && knows_epochs && self.scan_tail(last)? {
             self.recovery_point = self.end;
             self.epochs.truncate_end(self.end);
             return Ok((None, self.end));
         }
         let mut report = None;
-        let first = self.segment_index(opening.recovery_point);
+        let first = if knows_epochs { self.segment_index(opening.recovery_point) } else { 0 };
         let rescanned = self.segments[first].base;
         for segment in &mut self.segments[first..] {
             segment.aborted = AbortedIndex::empty();
         }
         for index in first..=last {
             if index > first
-                && let Some(reason) = self.hole_before(index)
+                && let Some(reason) = self.hole_before(index, &opening)
             {
                 let position = self.segments[index - 1].size;
                 report = Some(self.cut_damage(index - 1, Damage { position, reason, is_torn: false })?);
@@ -196,10 +218,12 @@ impl Log {
 
     /// Says which records are missing between segment `index` and the one before. The page cache
     /// may have written a later segment and not the end of an earlier one, and served as it is such
-    /// a log would have a hole for ever. Compaction leaves holes too, but not only there.
-    fn hole_before(&self, index: usize) -> Option<String> {
+    /// a log would have a hole for ever. Kafka's cleaner leaves holes there too: below what was synced
+    /// or cleaned all are its own, and so is one behind a segment that shows its work elsewhere.
+    fn hole_before(&self, index: usize, opening: &Opening) -> Option<String> {
         let base = self.segments[index].base;
-        let is_lost = self.end < base && !self.segments[index - 1].has_gaps;
+        let is_known = base <= opening.recovery_point.max(opening.cleaned);
+        let is_lost = self.end < base && !is_known && !self.segments[index - 1].has_gaps;
         is_lost.then(|| format!("the next segment begins at offset {base}, this one ends at {}", self.end))
     }
 
@@ -256,7 +280,8 @@ impl Log {
             if let Some(reason) = self.doubt(&file, &placed, base, end, unsynced_from)? {
                 return Ok(Some(Damage { position: placed.position, reason, is_torn: false }));
             }
-            self.segments[index].has_gaps |= placed.header.base_offset > end;
+            let is_thinned = placed.header.count <= placed.header.last_offset_delta;
+            self.segments[index].has_gaps |= is_thinned || placed.header.base_offset > end;
             let interval = self.options.index_interval_bytes;
             let (epoch, first) = (placed.header.leader_epoch, placed.header.base_offset);
             // Compaction may have taken the batch with which an epoch began: where the known history

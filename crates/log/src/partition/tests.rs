@@ -12,6 +12,7 @@ use crate::disk::{Crash, Disk, MemDisk};
 
 mod damage;
 mod full;
+mod mended;
 
 const DIR: &str = "/data/t-0";
 const RULES: LeaderRules = LeaderRules {
@@ -109,8 +110,16 @@ fn what_is_appended_is_read_across_segments() {
     assert_holds(&mut log, 0, 53);
     assert!(log.segments.len() > 3);
     log.close().expect("no fault");
-    let mut log =
-        reopen(&disk, 300, Opening { is_clean: true, recovery_point: Offset::new(53), start: Offset::ZERO });
+    let mut log = reopen(
+        &disk,
+        300,
+        Opening {
+            is_clean: true,
+            recovery_point: Offset::new(53),
+            start: Offset::ZERO,
+            ..Opening::default()
+        },
+    );
     assert_eq!(log.topic_id(), Some(topic_id()));
     assert_holds(&mut log, 0, 53);
 }
@@ -197,7 +206,12 @@ fn retention_takes_whole_segments_and_never_what_is_not_committed() {
     log.retain(&by_age, Timestamp::new(5_000), log.end()).expect("no fault");
     assert_holds(&mut log, 60, 60);
     log.close().expect("no fault");
-    let opening = Opening { is_clean: true, recovery_point: Offset::new(60), start: Offset::new(60) };
+    let opening = Opening {
+        is_clean: true,
+        recovery_point: Offset::new(60),
+        start: Offset::new(60),
+        ..Opening::default()
+    };
     let mut log = reopen(&disk, 250, opening);
     append(&mut log, 2, 0).expect("no fault");
     assert_holds(&mut log, 60, 62);
@@ -265,6 +279,7 @@ fn a_repeated_batch_is_recognised_after_a_restart_of_any_kind() {
             is_clean,
             recovery_point: Offset::new(if is_clean { 6 } else { 0 }),
             start: Offset::ZERO,
+            ..Opening::default()
         };
         let mut log = reopen(&disk, 200, opening);
         let mut bytes = batch_of(5, 1, Some(producer(5)));
@@ -433,13 +448,22 @@ fn random_use_agrees_with_a_plain_list() {
                 }
                 1 => {
                     log.close().expect("no fault");
-                    let opening = Opening { is_clean: true, recovery_point: log.end(), start: log.start() };
+                    let opening = Opening {
+                        is_clean: true,
+                        recovery_point: log.end(),
+                        start: log.start(),
+                        ..Opening::default()
+                    };
                     drop(log);
                     log = reopen(&disk, 400, opening);
                 }
                 2 => {
-                    let opening =
-                        Opening { is_clean: false, recovery_point: log.recovery_point(), start: log.start() };
+                    let opening = Opening {
+                        is_clean: false,
+                        recovery_point: log.recovery_point(),
+                        start: log.start(),
+                        ..Opening::default()
+                    };
                     drop(log);
                     disk.crash(Crash::Process);
                     log = reopen(&disk, 400, opening);

@@ -204,16 +204,20 @@ impl Log {
     }
 
     /// The producers by the newest snapshot that is not above `offset`, and where it was taken.
-    fn producers_at(&self, offset: Offset) -> Result<(Producers, Offset), LogError> {
+    fn producers_at(&mut self, offset: Offset) -> Result<(Producers, Offset), LogError> {
         let begin = self.segments[0].base;
         let usable = |snapshot: &Offset| (begin..=offset).contains(snapshot);
         for snapshot in self.snapshots()?.into_iter().rev().filter(usable) {
             let path = self.dir.join(file_name(snapshot, SNAPSHOT_SUFFIX));
             let bytes = read_file(self.disk.as_ref(), &path, SNAPSHOT_BYTES_MAX)
                 .map_err(LogError::io("read", &path))?;
-            // A damaged one is no loss: an older one and more of the log say the same.
-            if let Ok(producers) = Producers::decode(&bytes) {
-                return Ok((producers, snapshot));
+            match Producers::decode(&bytes) {
+                Ok(producers) => return Ok((producers, snapshot)),
+                // No loss: an older one and more of the log say the same.
+                Err(error) => {
+                    self.mended.push(format!("{}: {error}; the batches say the same", path.display()));
+                    self.disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+                }
             }
         }
         Ok((Producers::default(), begin))

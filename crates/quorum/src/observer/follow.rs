@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use log::disk::OpenMode;
+use log::disk::is_full;
 use model::{ErrorCode, Offset};
 use net::Connection;
 use tokio::sync::watch;
@@ -74,6 +75,15 @@ impl Follower {
                     // Said once, not ten times a second.
                     if said != reason {
                         tracing::warn!(node = %self.asker.node, reason, "cannot fetch the metadata log; trying on");
+                        said = reason;
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                // The copy is as it was; whatever was cut off at its end is written over.
+                Err(Trouble::Here(error)) if is_full(&error) => {
+                    let reason = error.to_string();
+                    if said != reason {
+                        tracing::error!(node = %self.asker.node, reason, "no room for the metadata log; trying on");
                         said = reason;
                     }
                     tokio::time::sleep(RETRY_AFTER).await;

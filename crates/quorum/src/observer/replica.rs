@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::disk::DiskFile;
+use log::disk::{DiskFile, is_full};
 use model::{LeaderEpoch, Offset, Timestamp};
 use tokio::task::JoinHandle;
 
@@ -212,9 +212,13 @@ impl Replica {
     /// Starts a snapshot when enough was applied, and trims the log behind one that is done.
     pub(super) async fn snapshot_when_due(&mut self) -> io::Result<()> {
         if self.building.as_ref().is_some_and(JoinHandle::is_finished) {
-            if let Some(Ok(Err(error))) = futures_util::future::OptionFuture::from(self.building.take()).await
-            {
-                return Err(io::Error::other(error));
+            match futures_util::future::OptionFuture::from(self.building.take()).await {
+                Some(Ok(Err(SnapshotError::Io { path, source }))) if is_full(&source) => {
+                    tracing::warn!(path = %path.display(), "no room for a snapshot of the metadata; tried again later");
+                    return Ok(());
+                }
+                Some(Ok(Err(error))) => return Err(io::Error::other(error)),
+                _ => {}
             }
             self.log.delete_before(self.directory.log_needed_from())?;
         }

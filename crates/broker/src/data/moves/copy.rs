@@ -199,7 +199,8 @@ impl Copy {
             return Ok(Step::Busy);
         }
         let (old, epoch) = (log.dir().to_owned(), log.last_epoch());
-        let opening = Opening { is_clean: true, recovery_point: log.end(), start: log.start() };
+        let opening =
+            Opening { is_clean: true, recovery_point: log.end(), start: log.start(), ..Opening::default() };
         drop(copy);
         mark(disk.as_ref(), &old)?;
         let path = attic::rename(disk.as_ref(), &self.path, &partition.name.to_string())?;

@@ -1,5 +1,6 @@
 //! A cluster in one process: nodes over pipes and disks in memory, on tokio's paused clock.
 
+pub mod content;
 pub mod groups;
 pub mod records;
 pub mod transactions;
@@ -13,7 +14,7 @@ use config::{NodeConfig, Properties};
 use kastle_broker::identity::{META_PROPERTIES, MetaProperties};
 use kastle_broker::{Node, NodeOptions};
 use log::Disk;
-use log::disk::{MemDisk, read_file, write_atomically};
+use log::disk::{MemDisk, OpenMode, read_file, write_atomically};
 use model::{NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
 use net::{ConnectOptions, Connection, Network, VirtualClock};
@@ -49,6 +50,8 @@ pub struct Cluster {
     nodes: BTreeMap<i32, Node>,
     dead: Vec<Node>,
     starts: u64,
+    /// When the first of them started.
+    began: tokio::time::Instant,
     /// Lines added to every node's configuration; `{id}` is the node's.
     extra: &'static str,
 }
@@ -75,6 +78,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             dead: Vec::new(),
             starts: 0,
+            began: tokio::time::Instant::now(),
             extra,
         };
         for id in 1..=size {
@@ -92,18 +96,30 @@ impl Cluster {
 
     /// Starts node `id` on its disk.
     pub async fn boot(&mut self, id: i32) {
+        self.try_boot(id).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+    }
+
+    /// The same where it may refuse.
+    pub async fn try_boot(&mut self, id: i32) -> Result<(), String> {
         self.starts += 1;
         let options = NodeOptions {
             config: self.config(id),
             disk: Arc::new(self.disks[&id].clone()),
             network: Arc::new(self.network.host(&format!("n{id}"))),
-            clock: Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000))),
+            clock: Arc::new(VirtualClock::starting_at(self.wall())),
             seed: self.starts,
             boot: Some("boot".to_owned()),
             blocking: Blocking::Inline,
         };
-        let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+        let node = Node::start(options).await.map_err(|error| error.to_string())?;
         self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    /// What the clocks on the walls say.
+    fn wall(&self) -> Timestamp {
+        let passed = i64::try_from(self.began.elapsed().as_millis()).expect("a test is short");
+        Timestamp::new(1_700_000_000_000 + passed)
     }
 
     pub async fn ready(&self, id: i32) {
@@ -137,12 +153,19 @@ impl Cluster {
         self.dead.push(self.nodes.remove(&id).expect("it runs"));
     }
 
-    /// The same; the next process finds the disk as it was left, while the dead one goes on with its own.
+    /// Kills node `id`, if it runs. What is left of its process keeps the old disk, so that the next one
+    /// finds it as it is at this moment.
     pub fn kill_to_return(&mut self, id: i32) {
-        self.kill(id);
-        let left = MemDisk::new();
-        copy(&self.disks[&id], &left, Path::new("/"));
-        self.disks.insert(id, left);
+        if self.nodes.contains_key(&id) {
+            self.kill(id);
+        }
+        self.insert(id, copied(&self.disks[&id]));
+    }
+
+    /// Node `id`, which does not run, gets another disk.
+    pub fn insert(&mut self, id: i32, disk: MemDisk) {
+        assert!(!self.nodes.contains_key(&id), "its disk is in use");
+        self.disks.insert(id, disk);
     }
 
     /// The node whose controller is active.
@@ -241,17 +264,18 @@ impl Client {
     }
 }
 
-fn copy(from: &MemDisk, to: &MemDisk, dir: &Path) {
-    to.create_dir_all(dir).expect("there is room");
-    for entry in from.list(dir).expect("it is a directory") {
-        let path = dir.join(&entry.name);
-        if entry.is_dir {
-            copy(from, to, &path);
-        } else {
-            let bytes = read_file(from, &path, u64::MAX).expect("it is a file");
-            write_atomically(to, &path, &bytes).expect("there is room");
-        }
+/// A disk with the same files, all of it durable.
+pub fn copied(disk: &MemDisk) -> MemDisk {
+    let copy = MemDisk::new();
+    for (path, len) in disk.files() {
+        let dir = path.parent().expect("a file lies in a directory");
+        copy.create_dir_all(dir).expect("an empty disk takes directories");
+        let bytes = read_file(disk, &path, len).expect("it was just listed");
+        let file = copy.open(&path, OpenMode::ReadWrite).expect("there is room");
+        file.write_at(&bytes, 0).and_then(|()| file.sync()).expect("there is room");
+        copy.sync_dir(dir).expect("no fault");
     }
+    copy
 }
 
 fn formatted(id: i32) -> MemDisk {

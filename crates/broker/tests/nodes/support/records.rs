@@ -201,18 +201,23 @@ pub async fn create_on(client: &Client, name: &str, brokers: &[i32], configs: &[
     assert_eq!(response.topics[0].error_code, 0, "{response:?}");
 }
 
-/// Waits until leader and in-sync set are as expected: `2 [2, 3]`.
+/// Leader and in-sync set: `2 [2, 3]`.
+pub async fn led(client: &Client, name: &str) -> String {
+    let asked = MetadataRequestTopic::default().with_name(Some(topic(name)));
+    let request =
+        MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+    let ResponseKind::Metadata(response) = client.ask(12, request).await else { panic!("no metadata") };
+    let partition = &response.topics[0].partitions[0];
+    let mut isr: Vec<i32> = partition.isr_nodes.iter().map(|node| node.0).collect();
+    isr.sort_unstable();
+    format!("{} {isr:?}", partition.leader_id.0)
+}
+
+/// Waits until they are as expected.
 pub async fn check_led(client: &Client, name: &str, expected: &str) {
     let mut seen = String::new();
     for _ in 0..800 {
-        let asked = MetadataRequestTopic::default().with_name(Some(topic(name)));
-        let request =
-            MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
-        let ResponseKind::Metadata(response) = client.ask(12, request).await else { panic!("no metadata") };
-        let partition = &response.topics[0].partitions[0];
-        let mut isr: Vec<i32> = partition.isr_nodes.iter().map(|node| node.0).collect();
-        isr.sort_unstable();
-        seen = format!("{} {isr:?}", partition.leader_id.0);
+        seen = led(client, name).await;
         if seen == expected {
             return;
         }

@@ -27,7 +27,8 @@ fn index_files(disk: &MemDisk) -> Vec<PathBuf> {
 /// Opens the log again, clean and unclean, and looks at every record by offset and by time.
 fn check_serves_all(damage: &str, make: impl Fn() -> MemDisk) {
     for is_clean in [true, false] {
-        let opening = Opening { is_clean, recovery_point: Offset::new(60), start: Offset::ZERO };
+        let opening =
+            Opening { is_clean, recovery_point: Offset::new(60), start: Offset::ZERO, ..Opening::default() };
         let mut log = reopen(&make(), 900, opening);
         assert_holds(&mut log, 0, 60);
         for time in (0..60).step_by(7) {
@@ -201,7 +202,8 @@ fn a_segment_ends_when_its_index_is_full_or_it_is_old() {
     (0..4).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
     log.close().expect("no fault");
     drop(log);
-    let opening = Opening { is_clean: true, recovery_point: Offset::new(8), start: Offset::ZERO };
+    let opening =
+        Opening { is_clean: true, recovery_point: Offset::new(8), start: Offset::ZERO, ..Opening::default() };
     let mut log = Log::open(Arc::new(disk.clone()), DIR.into(), old, opening).expect("opens").0;
     (0..4).for_each(|_| append(&mut log, 2, 0).expect("no fault"));
     assert_eq!(log.segments.len(), 2, "its age outlives a restart");

@@ -76,7 +76,7 @@ impl Trial {
     fn restart(&mut self) {
         let is_clean = self.rng.bool() && self.log.close().is_ok();
         let (start, end, recovery_point) = (self.log.start(), self.log.end(), self.log.recovery_point());
-        self.log = reopen(&self.disk, 600, Opening { is_clean, recovery_point, start });
+        self.log = reopen(&self.disk, 600, Opening { is_clean, recovery_point, start, ..Opening::default() });
         assert_eq!((self.log.start(), self.log.end()), (start, end), "clean: {is_clean}");
     }
 
@@ -87,7 +87,11 @@ impl Trial {
         self.log.flush().expect("there is room");
         let (start, end) = (self.log.start(), self.log.end());
         self.disk.crash(Crash::Power);
-        let mut log = reopen(&self.disk, 600, Opening { is_clean: false, recovery_point: end, start });
+        let mut log = reopen(
+            &self.disk,
+            600,
+            Opening { is_clean: false, recovery_point: end, start, ..Opening::default() },
+        );
         assert_eq!((log.start(), log.end()), (start, end));
         assert_whole(&mut log);
         self.refused

@@ -161,8 +161,12 @@ impl Pair {
     }
 
     fn reopen(&mut self, is_clean: bool) {
-        let opening =
-            Opening { is_clean, recovery_point: self.log.recovery_point(), start: self.log.start() };
+        let opening = Opening {
+            is_clean,
+            recovery_point: self.log.recovery_point(),
+            start: self.log.start(),
+            ..Opening::default()
+        };
         self.log = open(&self.disk, opening);
         let end = self.log.end().get();
         self.list.retain(|entry| entry.next <= end);
