@@ -263,7 +263,7 @@ mod tests {
         check(499, 800, [Short, Short, Scarce]);
         check(399, 800, [Scarce, Scarce, Scarce]);
         check(0, 0, [Roomy, Roomy, Roomy]);
-        check(i64::MAX, i64::MAX, [Roomy, Short, Short]);
+        check(i64::MAX, i64::MAX, [Roomy, Roomy, Roomy]);
     }
 
     #[test]

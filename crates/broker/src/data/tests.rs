@@ -239,9 +239,8 @@ fn a_log_that_cannot_be_opened_keeps_only_its_own_partition_offline() {
             disk.create_dir_all(&dir).expect("room");
             log::partition_metadata::write(&disk, &dir, TOPIC).expect("room");
         }
-        let broken =
-            disk.open(Path::new("/a/t-1/leader-epoch-checkpoint"), OpenMode::ReadWrite).expect("room");
-        broken.write_at(b"0\n1\nno epoch\n", 0).expect("room");
+        let broken = disk.open(Path::new("/a/t-1/partition.metadata"), OpenMode::ReadWrite).expect("room");
+        broken.write_at(b"not what it was", 0).expect("room");
         let mut fed = Fed::open(&disk, true).await;
         fed.feed(vec![topic(TOPIC, "t"), partition(TOPIC, 0, &[1], 1), partition(TOPIC, 1, &[1], 1)]).await;
         assert_eq!(fed.parts(), ["t-0 leads 0", "t-1 waits without a log"]);
