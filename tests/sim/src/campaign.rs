@@ -155,6 +155,8 @@ pub fn minimums(seeds: u64) -> Minimums {
         (Event::Poll, 50.0),
         (Event::GroupAssigned, 5.0),
         (Event::OffsetCommitted, 50.0),
+        (Event::TransactionCommitted, 5.0),
+        (Event::TransactionAborted, 1.0),
     ];
     let least = |a_seed: f64| (a_seed * seeds as f64) as u64;
     Minimums {

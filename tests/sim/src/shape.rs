@@ -96,6 +96,8 @@ impl Shape {
              leader.imbalance.check.interval.seconds={balance_seconds}\n\
              auto.create.topics.enable=false\nmin.insync.replicas=2\n\
              offsets.topic.num.partitions=1\noffsets.topic.replication.factor=3\n\
+             transaction.state.log.num.partitions=1\ntransaction.state.log.replication.factor=3\n\
+             transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
              group.initial.rebalance.delay.ms=100\n"
         );
         let properties = Properties::parse("sim.properties", text.as_bytes()).expect("well-formed");

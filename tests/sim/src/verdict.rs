@@ -18,7 +18,7 @@ use model::{Millis, NodeId, TopicName, TopicPartition};
 
 use crate::faults::{self, FaultLog};
 use crate::workload::queue::TopicPlan;
-use crate::workload::record::{Ledger, offsets_partition};
+use crate::workload::record::{Ledger, decisions_partition, offsets_partition};
 
 /// Violations of one class that are told with all that bears on them: the first ones tell the rest.
 const TOLD_MAX: usize = 2;
@@ -28,6 +28,7 @@ const TOLD_MAX: usize = 2;
 pub fn of_clients(ledger: &Ledger, seen: FaultsSeen, faults: &FaultLog) -> Vec<String> {
     let promise = Promise::new(seen, promises(ledger.plans()));
     let mut violations = ledger.group.judge(&promise, &offsets_partition());
+    violations.extend(ledger.transactions.judge(&promise, &decisions_partition(), &offsets_partition()));
     let judged = promise.judge(&anomalies::find(&ledger.history, &promise));
     if judged.is_clean() {
         return violations;
@@ -68,6 +69,9 @@ pub fn cover(ledger: &Ledger, faults: &FaultLog, coverage: &mut Coverage) {
     let (commits, assignments) = ledger.group.counts();
     (0..commits).for_each(|_| coverage.count(Event::OffsetCommitted));
     (0..assignments).for_each(|_| coverage.count(Event::GroupAssigned));
+    let (committed, aborted) = ledger.transactions.counts();
+    (0..committed).for_each(|_| coverage.count(Event::TransactionCommitted));
+    (0..aborted).for_each(|_| coverage.count(Event::TransactionAborted));
     for (code, &count) in ledger.refused() {
         (0..count).for_each(|_| coverage.refused(code));
     }

@@ -206,6 +206,7 @@ fn quiet() -> Options {
         idempotent_producers: 2,
         plain_producers: 1,
         members: 0,
+        movers: 0,
         consumers: 2,
         topics: vec![TopicPlan::usual(), TopicPlan { partitions: 1, flushes: true, ..TopicPlan::usual() }],
         producer_think: Duration::from_millis(300),

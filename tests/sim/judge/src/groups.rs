@@ -24,6 +24,18 @@ pub struct Moment {
     at: Millis,
 }
 
+impl Moment {
+    /// The `order`th thing that was noted.
+    pub(crate) const fn new(order: u64, at: Millis) -> Self {
+        Self { order, at }
+    }
+
+    /// The time.
+    pub const fn at(self) -> Millis {
+        self.at
+    }
+}
+
 /// A commit's place in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitId(usize);

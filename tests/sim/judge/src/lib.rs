@@ -9,4 +9,5 @@ pub mod groups;
 pub mod history;
 pub mod invariants;
 pub mod promise;
+pub mod transactions;
 pub mod view;

@@ -65,6 +65,19 @@ impl Admin {
         true
     }
 
+    /// Creates a topic that no other client of the board is to touch; whether it is there.
+    pub async fn set_up_apart(&mut self, name: &str, plan: &TopicPlan, stop: &Stop) -> bool {
+        let mut attempt = 0;
+        while self.ask_to_create(name, plan).await != AdminOutcome::Done {
+            attempt += 1;
+            if attempt == CREATE_ATTEMPTS || stop.is_set() {
+                return false;
+            }
+            self.client.back_off(attempt).await;
+        }
+        true
+    }
+
     /// Administers until told to stop.
     pub async fn run(mut self, stop: Stop) {
         while !stop.is_set() {
@@ -92,6 +105,20 @@ impl Admin {
     }
 
     async fn create(&mut self, name: &str, plan: &TopicPlan, is_passing: bool) -> AdminOutcome {
+        let outcome = self.ask_to_create(name, plan).await;
+        if outcome == AdminOutcome::Done {
+            let entry = TopicEntry {
+                partitions: plan.partitions,
+                replicas: plan.replicas,
+                is_doomed: false,
+                is_passing,
+            };
+            self.board.lock().expect("no holder of this lock panics").add(name, entry);
+        }
+        outcome
+    }
+
+    async fn ask_to_create(&mut self, name: &str, plan: &TopicPlan) -> AdminOutcome {
         let config = |(name, value): &(&str, String)| {
             CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
         };
@@ -106,13 +133,6 @@ impl Admin {
         let is_there = outcome == AdminOutcome::Refused(ErrorCode::TopicAlreadyExists);
         let outcome = if is_there { AdminOutcome::Done } else { outcome };
         if outcome == AdminOutcome::Done {
-            let entry = TopicEntry {
-                partitions: plan.partitions,
-                replicas: plan.replicas,
-                is_doomed: false,
-                is_passing,
-            };
-            self.board.lock().expect("no holder of this lock panics").add(name, entry);
             self.recorder.topic(name, plan);
             self.client.distrust();
         }

@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep};
 use crate::workload::board::Board;
 use crate::workload::client::{Client, Key};
 use crate::workload::consumer::Consumer;
+use crate::workload::coordinator::{Coordinated, Coordinator};
 use crate::workload::queue::Stop;
 use crate::workload::record::{Recorder, partition};
 
-mod asks;
+pub(in crate::workload) mod asks;
 
 /// The one group of a run.
 pub const GROUP: &str = "readers";
@@ -39,8 +40,7 @@ pub struct Member {
     reader: Consumer,
     recorder: Recorder,
     board: Arc<Mutex<Board>>,
-    /// The node that coordinates the group, as far as is known.
-    coordinator: Option<i32>,
+    coordinator: Coordinator,
     /// As the coordinator gave it; empty before.
     member_id: String,
     seat: Option<Seat>,
@@ -94,7 +94,8 @@ impl Member {
     /// A member that has not joined.
     pub fn new(name: String, client: Client, recorder: Recorder, board: Arc<Mutex<Board>>) -> Self {
         let reader = Consumer::new(client, recorder.clone(), board.clone());
-        Self { name, reader, recorder, board, coordinator: None, member_id: String::new(), seat: None }
+        let coordinator = Coordinator::new(Coordinated::Group, GROUP);
+        Self { name, reader, recorder, board, coordinator, member_id: String::new(), seat: None }
     }
 
     /// Takes part until told to stop.
@@ -220,7 +221,7 @@ impl Member {
             Next::Stay => return,
             Next::Rejoin => {}
             Next::Anew => self.member_id.clear(),
-            Next::Find => self.coordinator = None,
+            Next::Find => self.coordinator.forget(),
         }
         if next != Next::Find {
             self.seat = None;

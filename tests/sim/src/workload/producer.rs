@@ -90,7 +90,7 @@ enum State {
 
 /// What an answer, or its absence, means for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Acked {
         base: Option<i64>,
     },
@@ -248,8 +248,8 @@ impl Producer {
         let mut board = self.board.lock().expect("no holder of this lock panics");
         let values: Vec<u64> = (0..count).map(|_| board.next_value()).collect();
         drop(board);
-        let sequence = self.identity.as_mut().map(|identity| identity.take(key, count));
-        let bytes = encode(key, &values, codec, sequence, self.clock.wall());
+        let tag = self.identity.as_mut().map(|identity| (identity.take(key, count), false));
+        let bytes = encode(key, &values, codec, tag, self.clock.wall());
         let sending = self.identity.as_ref().map_or(Sending::OneInFlight, Identity::sending);
         let op = self.recorder.send_began(key, &values, sending);
         let (key, state) = (key.clone(), State::Pending);
@@ -429,7 +429,7 @@ impl Identity {
 
 /// What a code means for a batch. In doubt it may have been appended: a leader can lose its place,
 /// its disk or its replicas after the append.
-fn judge(code: ErrorCode, base_offset: i64) -> Verdict {
+pub(super) fn judge(code: ErrorCode, base_offset: i64) -> Verdict {
     use ErrorCode as E;
     match code {
         E::None => Verdict::Acked { base: (base_offset >= 0).then_some(base_offset) },
@@ -454,16 +454,17 @@ fn judge(code: ErrorCode, base_offset: i64) -> Verdict {
     }
 }
 
-fn encode(
+/// A batch of these records, of a producer and perhaps in its transaction.
+pub(super) fn encode(
     key: &Key,
     values: &[u64],
     codec: Codec,
-    tag: Option<ProducerTag>,
+    tag: Option<(ProducerTag, bool)>,
     timestamp: model::Timestamp,
 ) -> Bytes {
     let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(-1)).codec(codec, None);
-    if let Some(tag) = tag {
-        builder = builder.producer(tag, false);
+    if let Some((tag, is_transactional)) = tag {
+        builder = builder.producer(tag, is_transactional);
     }
     for &value in values {
         let content = Content::of(key, value);

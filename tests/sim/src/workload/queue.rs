@@ -2,9 +2,8 @@
 //! of their own, and the final reading after everything was healed.
 //!
 //! All choices follow from the seed. The members of a group read beside the others, and at the end
-//! one of them reads what all of them left. Transactions join in [`Workload::start`] as a further kind of
-//! clients; [`Workload::final_phase`] stays what it is, for a value that was acknowledged must
-//! be there whoever wrote it.
+//! one of them reads what all of them left. Transactions have a topic, a group and readers of their own,
+//! and are read to their end as well.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,12 +22,17 @@ use crate::workload::client::{Address, Client, ClientOptions, Key};
 use crate::workload::consumer::Consumer;
 use crate::workload::group::Member;
 use crate::workload::producer::{Producer, ProducerOptions};
-use crate::workload::record::{Recorder, SharedHistory, offsets_partition};
+use crate::workload::record::{Recorder, SharedHistory, decisions_partition, offsets_partition};
+use crate::workload::transaction::reader::Reader;
+use crate::workload::transaction::{self, Mover};
 
 /// How long a poll of the final reading waits for records.
 const FINAL_WAIT_MS: i32 = 100;
 /// How long the last member may take, with a session of the others to wait for.
 const GROUP_FINAL_BOUND: Duration = Duration::from_secs(60);
+/// How long transactions may take to end once nobody is there to end them: the longest timeout, and the
+/// markers.
+const TRANSACTIONS_FINAL_BOUND: Duration = Duration::from_secs(60);
 /// How long the final reading waits for records that were seen before, once it is at the end that
 /// leaders tell: a new leader learns from its followers what is committed, and tells of less before.
 const FINAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -122,6 +126,8 @@ pub struct Options {
     pub consumers: u32,
     /// Members of the group.
     pub members: u32,
+    /// Transactional producers; each has a partition of their topic to commit offsets for.
+    pub movers: u32,
     /// Topics that are there from the beginning to the end.
     pub topics: Vec<TopicPlan>,
     /// A producer's pause between bursts, on average.
@@ -144,6 +150,7 @@ impl Options {
             plain_producers: 1,
             consumers: 2,
             members: 3,
+            movers: 2,
             topics,
             producer_think: Duration::from_millis(rng.u64(200..=500)),
             admin_think: Some(Duration::from_millis(rng.u64(1_000..=5_000))),
@@ -207,6 +214,8 @@ impl Workload {
         let recorder = self.recorder("cluster");
         recorder
             .topic(offsets_partition().topic.as_str(), &TopicPlan { partitions: 1, ..TopicPlan::usual() });
+        recorder
+            .topic(decisions_partition().topic.as_str(), &TopicPlan { partitions: 1, ..TopicPlan::usual() });
         let mut hosts = (1..).map(|number| format!("c{number}"));
         let mut host = || hosts.next().expect("numbers do not end");
         let mut tasks = vec![self.start_admin(&host(), stop)];
@@ -227,6 +236,19 @@ impl Workload {
         for _ in 0..self.options.members {
             let member = self.member(&host());
             tasks.push(net::task::spawn(Box::pin(member.run(stop.clone()))));
+        }
+        for number in 0..self.options.movers {
+            let (client, recorder) = self.client(&host());
+            let number = i32::try_from(number).expect("a few");
+            let (board, clock) = (self.board.clone(), self.surroundings.clock.clone());
+            let mover = Mover::new(number, client, recorder, board, clock);
+            tasks.push(net::task::spawn(Box::pin(mover.run(stop.clone()))));
+        }
+        if self.options.movers > 0 {
+            let host = host();
+            let (client, recorder) = self.client(&host);
+            let reader = Reader::new(host, client, recorder);
+            tasks.push(net::task::spawn(Box::pin(reader.run(stop.clone()))));
         }
         tasks
     }
@@ -291,6 +313,7 @@ impl Workload {
         let mut group_ends = ends.clone();
         group_ends.retain(|key, _| lasting.contains(key) && is_read(&reader, key));
         let behind = self.group_final_phase(&group_ends).await;
+        self.transactions_final_phase().await;
         let unread = keys.iter().filter(|key| !is_read(&reader, key));
         let unread = unread.map(|key| (key.clone(), (ends.get(key).copied(), reader.position(key))));
         FinalReading {
@@ -312,6 +335,20 @@ impl Workload {
         behind.map(|(key, _)| (key.clone(), reached.get(key).copied())).collect()
     }
 
+    /// Reads what is committed to the end, and where the transactions brought their group.
+    async fn transactions_final_phase(&self) {
+        if self.options.movers == 0 {
+            return;
+        }
+        let (client, recorder) = self.client("last-reader");
+        let deadline = Instant::now() + TRANSACTIONS_FINAL_BOUND;
+        Reader::new("last-reader".to_owned(), client, recorder).finish(deadline).await;
+        let (client, recorder) = self.client("last-mover");
+        let deadline = Instant::now() + TRANSACTIONS_FINAL_BOUND;
+        let partitions = i32::try_from(self.options.movers).expect("a few");
+        transaction::fetch_offsets(client, recorder, partitions, deadline).await;
+    }
+
     /// What the clients share.
     pub fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
         self.board.lock().expect("no holder of this lock panics")
@@ -322,8 +359,16 @@ impl Workload {
         let think = self.options.admin_think;
         let (plans, stop) = (self.options.topics.clone(), stop.clone());
         let mut admin = Admin::new(client, recorder, self.board.clone(), think.unwrap_or_default());
+        let moved = (self.options.movers > 0).then(|| TopicPlan {
+            partitions: i32::try_from(self.options.movers).expect("a few"),
+            ..TopicPlan::usual()
+        });
         net::task::spawn(Box::pin(async move {
-            if admin.set_up(&plans, &stop).await && think.is_some() {
+            let mut is_set_up = admin.set_up(&plans, &stop).await;
+            if let Some(plan) = moved {
+                is_set_up &= admin.set_up_apart(transaction::TOPIC, &plan, &stop).await;
+            }
+            if is_set_up && think.is_some() {
                 admin.run(stop).await;
             }
         }))

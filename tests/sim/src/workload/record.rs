@@ -12,6 +12,7 @@ use judge::groups::GroupHistory;
 use judge::history::{
     Assign, Batch, History, Kind, Mode, OpId, Place, Poll, ProcessId, Producer, Run, SendOutcome, Session,
 };
+use judge::transactions::TransactionHistory;
 use model::{
     ErrorCode, LeaderEpoch, Millis, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName,
     TopicPartition,
@@ -58,6 +59,8 @@ pub struct Ledger {
     pub history: History,
     /// What the members of the group did and were told.
     pub group: GroupHistory,
+    /// What transactional producers and their readers did and were told.
+    pub transactions: TransactionHistory,
     acked: Vec<(Key, i64)>,
     plans: BTreeMap<String, TopicPlan>,
     refused: BTreeMap<ErrorCode, u64>,
@@ -103,9 +106,18 @@ impl Ledger {
     }
 }
 
-/// Where the group lives: the topic of groups has one partition here.
+/// Where the groups live: the topic of groups has one partition here.
 pub fn offsets_partition() -> TopicPartition {
-    let topic = TopicName::new("__consumer_offsets").expect("Kafka's own name is legal");
+    first_partition("__consumer_offsets")
+}
+
+/// Where transactions are decided: that topic has one partition too.
+pub fn decisions_partition() -> TopicPartition {
+    first_partition("__transaction_state")
+}
+
+fn first_partition(topic: &str) -> TopicPartition {
+    let topic = TopicName::new(topic).expect("Kafka's own names are legal");
     TopicPartition { topic, partition: PartitionIndex::new(0) }
 }
 
@@ -187,6 +199,12 @@ impl Recorder {
     pub fn group<R>(&self, note: impl FnOnce(&mut GroupHistory, Millis) -> R) -> R {
         let now = self.clock.now();
         note(&mut self.ledger().group, now)
+    }
+
+    /// Notes something of a transaction, at the time that is given.
+    pub fn transactions<R>(&self, note: impl FnOnce(&mut TransactionHistory, Millis) -> R) -> R {
+        let now = self.clock.now();
+        note(&mut self.ledger().transactions, now)
     }
 
     /// Fetches are sent.

@@ -73,6 +73,10 @@ events! {
     GroupAssigned = "group assignments",
     /// A group's coordinator took an offset.
     OffsetCommitted = "committed offsets",
+    /// A coordinator took a commit.
+    TransactionCommitted = "committed transactions",
+    /// A coordinator took an abort, or refused a commit.
+    TransactionAborted = "aborted transactions",
 }
 
 /// What was last seen of one process.

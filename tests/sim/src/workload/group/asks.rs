@@ -1,7 +1,6 @@
 //! The requests of a member, in whatever version is spoken with its coordinator.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::{ErrorCode, NodeId};
@@ -15,22 +14,20 @@ use wire::messages::offset_fetch_request::{
 };
 use wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use wire::messages::{
-    Bytes, FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, RequestKind, ResponseKind,
-    SyncGroupRequest, text, topic,
+    Bytes, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetFetchResponse, RequestKind, ResponseKind, SyncGroupRequest, text, topic,
 };
 
 use super::{GROUP, Member, Next, REBALANCE_MS, SESSION_MS, after};
-use crate::workload::client::{Key, Link, begin, finish};
+use crate::workload::client::Key;
 
 const PROTOCOL_TYPE: &str = "consumer";
 const PROTOCOL: &str = "share-out";
 /// From these versions on requests are built otherwise.
-const FIND_MANY_FROM: i16 = 4;
 const LEAVE_MANY_FROM: i16 = 3;
 const FETCH_GROUPS_FROM: i16 = 8;
 /// From these versions on topics have ids instead of names.
-const OFFSETS_IDS_FROM: i16 = 10;
+pub const OFFSETS_IDS_FROM: i16 = 10;
 /// The oldest OffsetFetch that reads what Kafka's own topic holds.
 const OFFSET_FETCH_FROM: i16 = 1;
 /// Joining waits for the other members.
@@ -65,39 +62,7 @@ fn decode(bytes: &[u8]) -> Vec<Key> {
 impl Member {
     /// The node that coordinates, for what it answers to be held against.
     pub(super) fn node(&self) -> Option<NodeId> {
-        self.coordinator.map(NodeId::new)
-    }
-
-    /// The coordinator, looked for when it is not known.
-    async fn coordinator(&mut self) -> Option<Arc<Link>> {
-        if self.coordinator.is_none() {
-            let client = self.reader.client();
-            let address = client.any_address();
-            let link = client.link(&address).await.ok()?;
-            let version = link.any_version(ApiKey::FindCoordinator)?;
-            let request = FindCoordinatorRequest::default();
-            let request = if version < FIND_MANY_FROM {
-                request.with_key(text(GROUP))
-            } else {
-                request.with_coordinator_keys(vec![text(GROUP)])
-            };
-            let answer = finish(begin(&link, version, request, client.request_timeout)).await.ok()?;
-            let ResponseKind::FindCoordinator(found) = answer else { return None };
-            let (code, node) = match found.coordinators.first() {
-                Some(one) => (one.error_code, one.node_id.0),
-                None => (found.error_code, found.node_id.0),
-            };
-            self.recorder.refused_unless_ok(ErrorCode::from_code(code));
-            self.coordinator = (code == 0).then_some(node);
-        }
-        let node = self.coordinator?;
-        let client = self.reader.client();
-        let link = client.link_to(node).await;
-        if link.is_err() {
-            self.coordinator = None;
-            self.reader.client().distrust();
-        }
-        link.ok()
+        self.coordinator.node()
     }
 
     async fn ask(
@@ -105,17 +70,11 @@ impl Member {
         api: ApiKey,
         (at_least, at_most): (i16, i16),
         timeout: Option<Duration>,
-        request: impl FnOnce(&Self, i16) -> RequestKind,
+        request: impl FnOnce(&str, i16) -> RequestKind,
     ) -> Option<ResponseKind> {
-        let link = self.coordinator().await?;
-        let version = link.version(api, at_least, at_most)?;
-        let request = request(self, version);
-        let timeout = timeout.unwrap_or(self.reader.client().request_timeout);
-        let answer = finish(begin(&link, version, request, timeout)).await;
-        if answer.is_err() {
-            self.coordinator = None;
-        }
-        answer.ok()
+        let request = |version| request(&self.member_id, version);
+        let (client, spoken) = (self.reader.client(), (api, at_least, at_most));
+        self.coordinator.ask(client, &self.recorder, spoken, timeout, request).await
     }
 
     /// Does as `code` says; whether it was no error.
@@ -126,13 +85,13 @@ impl Member {
     }
 
     pub(super) async fn ask_to_join(&mut self) -> Option<Joined> {
-        let request = |member: &Self, version: i16| {
+        let request = |member: &str, version: i16| {
             let protocol = JoinGroupRequestProtocol::default().with_name(text(PROTOCOL));
             JoinGroupRequest::default()
                 .with_group_id(group())
                 .with_session_timeout_ms(SESSION_MS)
                 .with_rebalance_timeout_ms(if version >= 1 { REBALANCE_MS } else { -1 })
-                .with_member_id(text(&member.member_id))
+                .with_member_id(text(member))
                 .with_protocol_type(text(PROTOCOL_TYPE))
                 .with_protocols(vec![protocol])
                 .into()
@@ -161,11 +120,11 @@ impl Member {
         };
         let assignments = shares.iter().map(share).collect();
         let generation = joined.generation;
-        let request = |member: &Self, _: i16| {
+        let request = |member: &str, _: i16| {
             SyncGroupRequest::default()
                 .with_group_id(group())
                 .with_generation_id(generation)
-                .with_member_id(text(&member.member_id))
+                .with_member_id(text(member))
                 .with_assignments(assignments)
                 .into()
         };
@@ -177,11 +136,11 @@ impl Member {
 
     pub(super) async fn heartbeat(&mut self) {
         let Some(generation) = self.seat.as_ref().map(|seat| seat.generation) else { return };
-        let request = |member: &Self, _: i16| {
+        let request = |member: &str, _: i16| {
             HeartbeatRequest::default()
                 .with_group_id(group())
                 .with_generation_id(generation)
-                .with_member_id(text(&member.member_id))
+                .with_member_id(text(member))
                 .into()
         };
         let answer = self.ask(ApiKey::Heartbeat, (0, i16::MAX), None, request).await;
@@ -202,9 +161,9 @@ impl Member {
         if self.member_id.is_empty() {
             return;
         }
-        let request = |member: &Self, version: i16| {
+        let request = |member: &str, version: i16| {
             let request = LeaveGroupRequest::default().with_group_id(group());
-            let id = text(&member.member_id);
+            let id = text(member);
             let request = if version < LEAVE_MANY_FROM {
                 request.with_member_id(id)
             } else {
@@ -238,11 +197,11 @@ impl Member {
                 ),
             }
         }
-        let request = |member: &Self, _: i16| {
+        let request = |member: &str, _: i16| {
             OffsetCommitRequest::default()
                 .with_group_id(group())
                 .with_generation_id_or_member_epoch(generation)
-                .with_member_id(text(&member.member_id))
+                .with_member_id(text(member))
                 .with_topics(topics)
                 .into()
         };
@@ -270,7 +229,7 @@ impl Member {
         for (name, index) in keys {
             by_topic.entry(name).or_default().push(*index);
         }
-        let request = |_: &Self, version: i16| fetch_request(&by_topic, version).into();
+        let request = |_: &str, version: i16| fetch_request(GROUP, &by_topic, version, false).into();
         let versions = (OFFSET_FETCH_FROM, OFFSETS_IDS_FROM - 1);
         let answer = self.ask(ApiKey::OffsetFetch, versions, None, request).await?;
         let ResponseKind::OffsetFetch(answer) = answer else { return None };
@@ -295,24 +254,34 @@ impl Member {
     }
 }
 
-fn fetch_request(by_topic: &BTreeMap<&str, Vec<i32>>, version: i16) -> OffsetFetchRequest {
+/// Asks where a group is; `is_stable` when open transactions must not be passed over.
+pub fn fetch_request(
+    of: &str,
+    by_topic: &BTreeMap<&str, Vec<i32>>,
+    version: i16,
+    is_stable: bool,
+) -> OffsetFetchRequest {
+    let of = GroupId(text(of));
     if version < FETCH_GROUPS_FROM {
         let one = |(name, indexes): (&&str, &Vec<i32>)| {
             OffsetFetchRequestTopic::default().with_name(topic(name)).with_partition_indexes(indexes.clone())
         };
         let topics = by_topic.iter().map(one).collect();
-        return OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(topics));
+        return OffsetFetchRequest::default()
+            .with_group_id(of)
+            .with_topics(Some(topics))
+            .with_require_stable(is_stable);
     }
     let one = |(name, indexes): (&&str, &Vec<i32>)| {
         OffsetFetchRequestTopics::default().with_name(topic(name)).with_partition_indexes(indexes.clone())
     };
     let topics = by_topic.iter().map(one).collect();
-    let asked = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(Some(topics));
-    OffsetFetchRequest::default().with_groups(vec![asked])
+    let asked = OffsetFetchRequestGroup::default().with_group_id(of).with_topics(Some(topics));
+    OffsetFetchRequest::default().with_groups(vec![asked]).with_require_stable(is_stable)
 }
 
 /// The answer as a whole, and each partition's error and offset.
-fn told(answer: &OffsetFetchResponse) -> (ErrorCode, Vec<(Key, ErrorCode, i64)>) {
+pub fn told(answer: &OffsetFetchResponse) -> (ErrorCode, Vec<(Key, ErrorCode, i64)>) {
     let mut found = Vec::new();
     for answered in &answer.topics {
         for one in &answered.partitions {
