@@ -6,5 +6,6 @@
 
 pub mod fetch;
 pub mod frames;
+pub mod members;
 pub mod paced;
 pub mod produce;

@@ -3,8 +3,10 @@
 mod create;
 mod failover;
 mod fetch;
+mod groups;
 mod latency;
 mod memory;
+mod offsets;
 mod produce;
 mod restart;
 mod shutdown;
@@ -76,6 +78,8 @@ pub fn chosen(names: &[String], huge: bool) -> Vec<Scenario> {
     all.extend(restart::scenarios());
     all.extend(failover::scenarios());
     all.extend(shutdown::scenarios());
+    all.extend(groups::scenarios());
+    all.extend(offsets::scenarios());
     all.retain(|scenario| huge || !scenario.is_huge);
     let is_whole: Vec<bool> =
         names.iter().map(|name| all.iter().any(|scenario| scenario.name == name)).collect();

@@ -112,6 +112,9 @@ impl<'a> Cluster<'a> {
             format!("min.insync.replicas={in_sync}"),
             format!("offsets.topic.replication.factor={replicas}"),
             "log.segment.delete.delay.ms=1000".to_owned(),
+            // Members of a large group speak up twice a second: the servers are measured, not the silence.
+            "group.consumer.min.heartbeat.interval.ms=500".to_owned(),
+            "group.consumer.heartbeat.interval.ms=500".to_owned(),
         ];
         lines.join("\n") + "\n"
     }
