@@ -112,10 +112,7 @@ impl Transactions {
         let partitions = InternalTopic::Transactions.partitions(image).unwrap_or(self.partitions);
         match transactions::route(&request, partitions).expect("asked about before") {
             Route::One(partition) => vec![self.ask(asker, partition, request)],
-            Route::All => {
-                let nothing = ANSWERS.refused(&request, asker.version, ErrorCode::None);
-                self.ask_every(asker, &request, nothing)
-            }
+            Route::All => self.ask_every(asker, &request),
             Route::Parts(parts) if parts.is_empty() => {
                 vec![Asked::Done(ANSWERS.refused(&request, asker.version, ErrorCode::None))]
             }
@@ -138,11 +135,13 @@ impl Transactions {
     }
 
     /// Every shard that is led here; one that just went elsewhere is that one's to list.
-    fn ask_every(&self, asker: &RequestContext, request: &RequestKind, nothing: ResponseKind) -> Vec<Asked> {
+    fn ask_every(&self, asker: &RequestContext, request: &RequestKind) -> Vec<Asked> {
+        let RequestKind::ListTransactions(list) = request else { unreachable!("only lists are of all") };
         let not_here = ANSWERS.refused(request, asker.version, ErrorCode::NotCoordinator);
         let shells = self.host.shells();
         let asked = shells.iter().map(|shell| Self::ask_shell(asker, shell, request.clone()));
         let here = asked.filter(|asked| !matches!(asked, Asked::Done(done) if *done == not_here));
+        let nothing = transactions::list_none(list).into();
         std::iter::once(Asked::Done(nothing)).chain(here).collect()
     }
 }

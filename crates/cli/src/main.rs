@@ -18,6 +18,7 @@ mod run;
 mod start;
 mod storage;
 mod topics;
+mod transactions;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Create, show, change and delete topics.
     #[command(subcommand)]
     Topics(topics::Command),
+    /// Look at transactions, and abort those that hang.
+    #[command(subcommand)]
+    Transactions(transactions::Command),
     /// Write lines of stdin or a file to a topic.
     Produce(produce::Arguments),
     /// Read a topic's records.
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Start(arguments) => start::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Topics(command) => topics::run(command),
+        Command::Transactions(command) => transactions::run(command),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Groups(command) => groups::run(command),

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -361,5 +362,99 @@ fn a_groups_offsets_are_moved_shown_and_deleted() {
     check(at, &on("groups delete-offsets g -t u"), 1, &["it has none there"]);
     check(at, &on("groups delete g h"), 1, &["deleted g", "cannot delete h: GROUP_ID_NOT_FOUND"]);
     check(at, &on("groups delete g --if-exists"), 0, &[]);
+    node.stop("-TERM");
+}
+
+fn ask(
+    address: &str,
+    version: i16,
+    request: impl Into<wire::messages::RequestKind>,
+) -> wire::messages::ResponseKind {
+    let (host, port) = address.rsplit_once(':').expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let port = port.parse().expect("a port");
+        let options = net::ConnectOptions::default();
+        let connection = net::Connection::connect(&net::TcpNetwork, host, port, &options).await;
+        let sent = connection.expect("it listens").send(version, request, Duration::from_secs(10)).await;
+        sent.expect("an answer")
+    })
+}
+
+/// Has no coordinator asked before a transaction begins in a partition.
+fn trust_producers(address: &str) {
+    use wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use wire::messages::{IncrementalAlterConfigsRequest, ResponseKind, text};
+
+    let config = AlterableConfig::default()
+        .with_name(text("transaction.partition.verification.enable"))
+        .with_value(Some(text("false")));
+    let brokers = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![brokers]);
+    let answer = ask(address, 1, request);
+    let ResponseKind::IncrementalAlterConfigs(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+}
+
+/// Sends the first record of a transaction that no coordinator knows of.
+fn leave_a_transaction_open(address: &str, topic: &str, producer: i64) {
+    use wire::batch::{BatchBuilder, NewRecord, Producer};
+    use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    use wire::messages::{ProduceRequest, ResponseKind, TransactionalId};
+
+    let producer = Producer {
+        id: model::ProducerId::new(producer),
+        epoch: model::ProducerEpoch::new(0),
+        base_sequence: 0,
+    };
+    let mut builder =
+        BatchBuilder::new(model::Offset::ZERO, model::LeaderEpoch::new(0)).producer(producer, true);
+    let timestamp = model::Timestamp::new(1_700_000_000_000);
+    builder.push(&NewRecord { timestamp, value: Some(b"x"), ..NewRecord::default() });
+    let mut records = Vec::new();
+    builder.finish(&mut records).expect("no codec");
+    let data = PartitionProduceData::default().with_records(Some(records.into()));
+    let data =
+        TopicProduceData::default().with_name(wire::messages::topic(topic)).with_partition_data(vec![data]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(Some(TransactionalId(wire::messages::text("x"))))
+        .with_acks(-1)
+        .with_timeout_ms(5_000)
+        .with_topic_data(vec![data]);
+    let answer = ask(address, 11, request);
+    let ResponseKind::Produce(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{answer:?}");
+}
+
+#[test]
+fn a_transaction_that_hangs_is_found_and_aborted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = dir.path();
+    let node = Running::start(at, "dev --port 0 --data data");
+    let on = |command: &str| format!("{command} -b {}", node.address());
+    check(at, &on("transactions list"), 0, &["TRANSACTIONAL-ID"]);
+    check(at, &on("transactions list --state Nope"), 2, &["there is no state Nope"]);
+    check(at, &on("transactions describe x"), 1, &["cannot describe x: there is no such id"]);
+    check(at, &on("topics create t"), 0, &[]);
+    check_with(at, &on("produce t"), "a\nb\n", 0, &[]);
+    check(at, &on("transactions find-hanging --max-timeout 0"), 0, &["none"]);
+    trust_producers(node.address());
+    leave_a_transaction_open(node.address(), "t", 77);
+    let json = check(at, &on("transactions find-hanging --max-timeout 0 --json"), 0, &[]);
+    let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&found[0]["producerId"], &found[0]["startOffset"]), (&77.into(), &2.into()), "{json}");
+    check(
+        at,
+        &on("transactions abort --topic t --partition 0 --start-offset 1"),
+        1,
+        &["none is open that begins there"],
+    );
+    check(
+        at,
+        &on("transactions abort --topic t --partition 0 --start-offset 2"),
+        0,
+        &["aborted: t-0 from offset 2 on"],
+    );
+    check(at, &on("transactions find-hanging --max-timeout 0"), 0, &["none"]);
     node.stop("-TERM");
 }

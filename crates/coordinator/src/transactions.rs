@@ -65,6 +65,7 @@ mod time;
 mod transaction;
 
 pub use add_partitions::judge_partitions;
+pub use describe::list_none;
 pub use markers::{Marked, Marker, Outcome};
 pub use record::{ReplayError, read, write};
 pub use refusal::Refusal;

@@ -14,7 +14,7 @@ use wire::messages::{
 use super::ask::View;
 use super::markers::Ending;
 use super::state::State;
-use super::transaction::Place;
+use super::transaction::{Place, Transaction};
 use crate::consumer::expression::compile;
 
 /// One of each id that is asked about. While a transaction ends it shows the partitions that are still to be told.
@@ -61,8 +61,21 @@ fn by_topic<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<TopicData> {
     topics
 }
 
+/// The answer where there are no ids at all: what is wrong with the filters is told all the same.
+pub fn list_none(request: &ListTransactionsRequest) -> ListTransactionsResponse {
+    list_of(Timestamp::default(), std::iter::empty(), request)
+}
+
 /// All ids that pass the filters; a state that nobody knows is told apart. A pattern has to match a whole id.
 pub(super) fn list(view: &View<'_>, request: &ListTransactionsRequest) -> ListTransactionsResponse {
+    list_of(view.now.time, view.known.iter(), request)
+}
+
+fn list_of<'a>(
+    now: Timestamp,
+    known: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Transaction>)>,
+    request: &ListTransactionsRequest,
+) -> ListTransactionsResponse {
     let states = &request.state_filters;
     let unknown = states.iter().filter(|name| !State::is_known(name)).cloned().collect();
     let pattern = request.transactional_id_pattern.as_ref().filter(|pattern| !pattern.is_empty());
@@ -70,15 +83,14 @@ pub(super) fn list(view: &View<'_>, request: &ListTransactionsRequest) -> ListTr
         return ListTransactionsResponse::default()
             .with_error_code(ErrorCode::InvalidRegularExpression.code());
     };
-    let now = view.now.time.get();
     let passes = |state: State, producer: i64, started: i64| {
         let named = |name: &StrBytes| name.as_str() == state.name();
         (states.is_empty() || states.iter().any(named))
             && (request.producer_id_filters.is_empty()
                 || request.producer_id_filters.contains(&WireProducerId(producer)))
-            && (request.duration_filter < 0 || now.saturating_sub(started) > request.duration_filter)
+            && (request.duration_filter < 0 || now.get().saturating_sub(started) > request.duration_filter)
     };
-    let listed = view.known.iter().filter_map(|(id, known)| {
+    let listed = known.filter_map(|(id, known)| {
         let started = known.started_at.map_or(-1, Timestamp::get);
         let named = pattern.as_ref().is_none_or(|pattern| pattern.is_match(id));
         (named && passes(known.state, known.producer_id.get(), started)).then(|| {

@@ -8,7 +8,7 @@ use wire::messages::*;
 
 use crate::Route;
 use crate::testing::check_refusal;
-use crate::transactions::{join, judge_partitions, malformed, refuse, route};
+use crate::transactions::{join, judge_partitions, list_none, malformed, refuse, route};
 
 fn id(name: &str) -> TransactionalId {
     TransactionalId(text(name))
@@ -106,6 +106,14 @@ fn a_transaction_with_an_unknown_partition_does_not_keep_others_from_being_asked
     assert_eq!(codes(&refused.results_by_transaction[0].topic_results), expected);
     let nothing = judge_partitions(AddPartitionsToTxnRequest::default(), 4, first_exists);
     assert!(nothing.0.is_some_and(|rest| rest.transactions.is_empty()));
+}
+
+#[test]
+fn filters_that_nobody_knows_are_told_where_there_is_nothing_to_list() {
+    let request = ListTransactionsRequest::default().with_state_filters(vec![text("Nope"), text("Empty")]);
+    assert_eq!(list_none(&request).unknown_state_filters, [text("Nope")]);
+    let request = ListTransactionsRequest::default().with_transactional_id_pattern(Some(text("(")));
+    assert_eq!(list_none(&request).error_code, ErrorCode::InvalidRegularExpression.code());
 }
 
 #[test]
