@@ -86,26 +86,29 @@ fn decode_body(header: &RequestHeader, body: Bytes, listener: ListenerKind) -> R
     wire::request::decode(header, body).map(Body::Message).map_err(|error| error.to_string())
 }
 
-/// The frame of a message.
+/// Puts the frame of a message behind what is in `out`.
 pub fn encode(
     correlation_id: i32,
     api_key: i16,
     version: i16,
     message: &ResponseKind,
-) -> Result<Vec<u8>, String> {
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
     let api = ApiKey::try_from(api_key).map_err(|()| format!("API {api_key} has no messages"))?;
-    let mut out = Vec::with_capacity(256);
-    wire::response::encode(correlation_id, api, version, message, &mut out)
-        .map_err(|error| error.to_string())?;
-    Ok(out)
+    wire::response::encode(correlation_id, api, version, message, out).map_err(|error| error.to_string())
 }
 
-/// The start of a frame whose body of `body_bytes` follows.
-pub fn encode_head(correlation_id: i32, api_key: i16, version: i16, body_bytes: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(16);
-    let frame = wire::response::begin(correlation_id, api_key, version, &mut out);
-    frame.end(&mut out, body_bytes)?;
-    Some(out)
+/// The start of a frame whose body of `body_bytes` follows, behind what is in `out`. `None` when no frame
+/// can be as long.
+pub fn encode_head(
+    correlation_id: i32,
+    api_key: i16,
+    version: i16,
+    body_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let frame = wire::response::begin(correlation_id, api_key, version, out);
+    frame.end(out, body_bytes).map(drop)
 }
 
 /// Has a request answered by whoever serves it.

@@ -1,21 +1,23 @@
 //! Frames off a stream: a 4-byte length, then as many bytes.
 //!
 //! Memory follows what has arrived, not what was claimed: a peer that announces
-//! 100 MiB and sends ten bytes costs little. An idle reader holds a few hundred
-//! bytes, so that ten thousand idle connections are cheap; one whose peer sends many
-//! small frames at once takes them with few reads.
+//! 100 MiB and sends ten bytes costs little. A reader that waits between two frames
+//! holds nothing, so that ten thousand idle connections are cheap; one whose peer
+//! sends much takes several frames with one read.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
 use crate::seams::ReadHalf;
 
-/// What an idle connection keeps ready: a small request arrives in one read.
+/// What the first read after a while has room for: a small request arrives in one.
 const IDLE_BYTES: usize = 256;
-/// What a connection keeps ready at most, where more than the above came at once.
-const BUSY_BYTES: usize = 8 << 10;
+/// What a read has room for at most beyond a frame's end, where more than the above came at once.
+const BUSY_BYTES: usize = 256 << 10;
 /// What a length is believed for before the bytes are there.
 const TRUSTED_BYTES_MIN: usize = 64 << 10;
 
@@ -79,14 +81,26 @@ impl FrameReader {
                 }
                 None => self.ready,
             };
-            self.buffer.reserve(missing);
-            let got = self.read.read_buf(&mut self.buffer).await?;
+            let got = self.read(missing).await?;
             self.ready = (2 * got).clamp(IDLE_BYTES, BUSY_BYTES);
             if got == 0 {
                 let had = self.buffer.len();
                 return if had == 0 { Ok(None) } else { Err(FrameError::Truncated { had }) };
             }
         }
+    }
+
+    /// One read into room for `room` bytes, which is not held while nothing comes.
+    async fn read(&mut self, room: usize) -> io::Result<usize> {
+        poll_fn(|cx| {
+            self.buffer.reserve(room);
+            let polled = pin!(self.read.read_buf(&mut self.buffer)).poll(cx);
+            if polled.is_pending() && self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            polled
+        })
+        .await
     }
 
     /// Whether a whole further frame has arrived already.
@@ -155,6 +169,22 @@ mod tests {
         let mut reader = FrameReader::new(Box::new(Counted(bytes, 0)), 1_000);
         for _ in 0..200 {
             assert_eq!(reader.next().await.expect("whole").as_deref(), Some(&[7; 200][..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_for_the_next_frame_holds_nothing() {
+        let (mut peer, stream) = tokio::io::duplex(1 << 20);
+        let mut reader = FrameReader::new(Box::new(stream), 1 << 20);
+        let frame = [&100_000u32.to_be_bytes()[..], &[7; 100_000]].concat();
+        for _ in 0..3 {
+            tokio::io::AsyncWriteExt::write_all(&mut peer, &frame.repeat(4)).await.expect("room for them");
+            for _ in 0..4 {
+                let got = reader.next().await.expect("whole").expect("a frame");
+                assert_eq!(got, frame[4..]);
+            }
+            assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending());
+            assert_eq!(reader.buffer.capacity(), 0);
         }
     }
 

@@ -52,8 +52,9 @@ pub async fn handle(
             Err(_) => return refused(ErrorCode::NotController),
         },
     };
-    match dispatch::encode(inner.correlation_id, inner.api_key, inner.version, &response) {
-        Ok(mut frame) => {
+    let mut frame = Vec::new();
+    match dispatch::encode(inner.correlation_id, inner.api_key, inner.version, &response, &mut frame) {
+        Ok(()) => {
             frame.drain(..wire::frame::LENGTH_BYTES);
             EnvelopeResponse::default().with_response_data(Some(frame.into()))
         }

@@ -2,23 +2,30 @@
 //!
 //! Any bytes may arrive. What is no request closes the connection, and nothing else
 //! happens. While the client does not read its answers nothing more is read from it.
+//!
+//! Answers to requests that came together leave together: a system call each would be
+//! most of what a small request costs. None waits for a request that is still to come,
+//! nor for one whose first stage takes time.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use net::{FrameError, FrameReader, Stream, WriteHalf};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::dispatch::{self, RequestContext};
-use crate::server::{Answer, Limits, ListenerSpec, Reply};
+use crate::dispatch::{self, Body, RequestContext};
+use crate::server::{Answer, Chunk, Limits, ListenerSpec, Reply};
+
+/// Answers that wait for each other leave when they are as many bytes.
+const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
 /// What every connection of a listener shares.
 #[derive(Clone)]
@@ -55,6 +62,7 @@ pub(super) async fn serve(stream: Box<dyn Stream>, terms: Terms) {
     let mut connection = Connection {
         frames: FrameReader::new(read, terms.limits.request_bytes_max),
         write,
+        outgoing: Vec::new(),
         pending: FuturesOrdered::new(),
         last_active: Instant::now(),
         peer,
@@ -73,6 +81,8 @@ pub(super) async fn serve(stream: Box<dyn Stream>, terms: Terms) {
 struct Connection {
     frames: FrameReader,
     write: Box<dyn WriteHalf>,
+    /// Answers that are still to be written.
+    outgoing: Vec<u8>,
     /// Second stages under way, in the order of their requests.
     pending: FuturesOrdered<BoxFuture<'static, (Envelope, Reply)>>,
     last_active: Instant,
@@ -99,8 +109,13 @@ impl Connection {
         tokio::pin!(reaper);
         loop {
             let room = self.pending.len() < self.terms.limits.pipelined_max && !draining.is_cancelled();
+            if !(room && self.frames.has_next())
+                && let Err(error) = flush(&mut self.outgoing, self.write.as_mut()).await
+            {
+                return error.into();
+            }
             let step = tokio::select! {
-                Some((envelope, reply)) = self.pending.next() => self.send(envelope, reply).await,
+                Some((envelope, reply)) = self.pending.next() => self.send_ready(envelope, reply).await,
                 frame = self.frames.next(), if room => match frame {
                     Ok(Some(frame)) => self.take(frame).await,
                     Ok(None) => Err(Ended::ByClient),
@@ -116,6 +131,8 @@ impl Connection {
                 }
             };
             if let Err(ended) = step {
+                // What was answered before stays answered, if the client still listens.
+                let _ = flush(&mut self.outgoing, self.write.as_mut()).await;
                 return ended;
             }
         }
@@ -137,7 +154,7 @@ impl Connection {
             peer: self.peer,
             listener: self.terms.listener.clone(),
         };
-        match dispatch::answer(&self.terms.context, asker, request.correlation_id, request.body).await {
+        match self.answer(asker, request.correlation_id, request.body).await? {
             Answer::Now(reply) if self.pending.is_empty() => self.send(envelope, reply).await,
             Answer::Now(reply) => {
                 self.pending.push_back(Box::pin(std::future::ready((envelope, reply))));
@@ -150,27 +167,69 @@ impl Connection {
         }
     }
 
+    /// A request's first stage. What was answered before does not wait for one that takes time.
+    async fn answer(&mut self, asker: RequestContext, id: i32, body: Body) -> Result<Answer, Ended> {
+        let answering = dispatch::answer(&self.terms.context, asker, id, body);
+        tokio::pin!(answering);
+        if let Some(answer) = answering.as_mut().now_or_never() {
+            return Ok(answer);
+        }
+        flush(&mut self.outgoing, self.write.as_mut()).await?;
+        Ok(answering.await)
+    }
+
+    /// Sends an answer, and those behind it that are there too.
+    async fn send_ready(&mut self, to: Envelope, reply: Reply) -> Result<(), Ended> {
+        self.send(to, reply).await?;
+        while let Some(Some((to, reply))) = self.pending.next().now_or_never() {
+            self.send(to, reply).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self, to: Envelope, reply: Reply) -> Result<(), Ended> {
         self.last_active = Instant::now();
         match reply {
-            Reply::Silent => Ok(()),
-            Reply::Close(reason) => Err(Ended::Refused(reason)),
+            Reply::Silent => return Ok(()),
+            Reply::Close(reason) => return Err(Ended::Refused(reason)),
             Reply::Message(message) => {
-                let frame = dispatch::encode(to.correlation_id, to.api_key, to.version, &message)
+                dispatch::encode(to.correlation_id, to.api_key, to.version, &message, &mut self.outgoing)
                     .map_err(Ended::Request)?;
-                Ok(self.write.write_all(&frame).await?)
             }
-            Reply::Frame(frame) => Ok(self.write.write_all(&frame).await?),
-            Reply::Body(chunks) => {
-                let length = chunks.iter().map(super::Chunk::len).sum();
-                let head = dispatch::encode_head(to.correlation_id, to.api_key, to.version, length)
-                    .ok_or(Ended::Refused("the response is longer than a frame can be"))?;
-                self.write.write_all(&head).await?;
-                for chunk in &chunks {
+            Reply::Frame(frame) => self.outgoing.extend_from_slice(&frame),
+            Reply::Body(chunks) => self.send_body(to, &chunks).await?,
+        }
+        if self.outgoing.len() >= TOGETHER_BYTES_MAX {
+            flush(&mut self.outgoing, self.write.as_mut()).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_body(&mut self, to: Envelope, chunks: &[Chunk]) -> Result<(), Ended> {
+        let length = chunks.iter().map(Chunk::len).sum();
+        dispatch::encode_head(to.correlation_id, to.api_key, to.version, length, &mut self.outgoing)
+            .ok_or(Ended::Refused("the response is longer than a frame can be"))?;
+        for chunk in chunks {
+            match chunk {
+                Chunk::Bytes(bytes) if self.outgoing.len() + bytes.len() <= TOGETHER_BYTES_MAX => {
+                    self.outgoing.extend_from_slice(bytes);
+                }
+                chunk => {
+                    flush(&mut self.outgoing, self.write.as_mut()).await?;
                     chunk.write(self.write.as_mut()).await?;
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
+}
+
+/// Writes the answers that wait.
+async fn flush(outgoing: &mut Vec<u8>, write: &mut dyn WriteHalf) -> io::Result<()> {
+    if outgoing.is_empty() {
+        return Ok(());
+    }
+    // Given away, so that an idle connection holds nothing.
+    let outgoing = std::mem::take(outgoing);
+    write.write_all(&outgoing).await
 }

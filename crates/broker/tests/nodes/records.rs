@@ -34,6 +34,45 @@ fn one_node_takes_records_and_gives_them_back_after_a_restart() {
 }
 
 #[test]
+fn requests_that_come_together_are_answered_each_in_its_turn() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let client = cluster.client(1).await;
+        create(&client, "t", 1, 1, &[]).await;
+        create(&client, "synced", 1, 1, &[("flush.messages", "1")]).await;
+        let (_, id) = leader(&client, "t").await;
+        leader(&client, "synced").await;
+        let large = "x".repeat(40_000);
+        let each = (0..60).map(|number| {
+            // Some wait for a sync, some are too long to leave with others, some are refused.
+            let (name, value) = match number % 4 {
+                0 => ("synced", "a"),
+                1 => ("t", large.as_str()),
+                2 => ("missing", "a"),
+                _ => ("t", "a"),
+            };
+            let acks = if number % 3 == 0 { -1 } else { 1 };
+            produce(&client, name, acks, batch(&[value], None))
+        });
+        let answers = futures_util::future::join_all(each).await;
+        for (number, answer) in (0..).zip(answers) {
+            let expected = match number % 4 {
+                0 => Ok(number / 4),
+                1 => Ok(number / 4 * 2),
+                2 => Err(ErrorCode::UnknownTopicOrPartition),
+                _ => Ok(number / 4 * 2 + 1),
+            };
+            assert_eq!(answer, expected, "answer {number}");
+        }
+        let reads = (0..10).map(|at| fetch(&client, id, at * 2 + 1, 0));
+        for read in futures_util::future::join_all(reads).await {
+            assert!(read.starts_with('@') && read.ends_with("hw=30"), "{} bytes", read.len());
+        }
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
 fn refusals_say_what_is_wrong() {
     run(async {
         let cluster = Cluster::start(1).await;
