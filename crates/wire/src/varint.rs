@@ -53,15 +53,25 @@ fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
+/// The raw bits of a number of at most `bytes_max` bytes.
 #[inline]
 fn read_unsigned(input: &mut &[u8], bytes_max: usize) -> Result<u64, VarintError> {
-    // Most lengths and deltas are one byte.
-    if let Some((&first, rest)) = input.split_first()
-        && first < 0x80
-    {
-        *input = rest;
-        return Ok(u64::from(first));
+    // Nearly all lengths and deltas are one byte or two: these are read without a loop or a call.
+    match **input {
+        [first @ ..0x80, ref rest @ ..] => {
+            *input = rest;
+            Ok(u64::from(first))
+        }
+        [first, second @ ..0x80, ref rest @ ..] => {
+            *input = rest;
+            Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+        }
+        _ => read_long(input, bytes_max),
     }
+}
+
+#[inline(never)]
+fn read_long(input: &mut &[u8], bytes_max: usize) -> Result<u64, VarintError> {
     let mut value = 0;
     for (index, &byte) in input.iter().take(bytes_max).enumerate() {
         let bits = u64::from(byte & 0x7f);
