@@ -54,7 +54,7 @@ fn append_one(mut log: Log) -> Log {
     builder.push(&NewRecord { value: Some(b"value"), ..NewRecord::default() });
     let mut bytes = Vec::new();
     builder.finish(&mut bytes).expect("no codec is used");
-    let appended = log.append_as_leader(&mut bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
+    let appended = log.append_as_leader(&bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
     appended.expect("there is room on the disk");
     log
 }

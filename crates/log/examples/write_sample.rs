@@ -81,7 +81,7 @@ fn append(log: &mut Log, number: i64) -> Result<(), Box<dyn Error>> {
     let mut bytes = Vec::new();
     builder.finish(&mut bytes)?;
     let epoch = LeaderEpoch::new(i32::try_from(number / 60)?);
-    log.append_as_leader(&mut bytes, epoch, Timestamp::new(BEGAN + number * 1_000), &RULES)?;
+    log.append_as_leader(&bytes, epoch, Timestamp::new(BEGAN + number * 1_000), &RULES)?;
     Ok(())
 }
 
@@ -107,6 +107,6 @@ fn transact(log: &mut Log, number: i64) -> Result<(), Box<dyn Error>> {
     });
     let mut bytes = Vec::new();
     builder.finish(&mut bytes)?;
-    log.append_from(Origin::Client(Verification::Off), &mut bytes, epoch, now, &RULES)?;
+    log.append_from(Origin::Client(Verification::Off), &bytes, epoch, now, &RULES)?;
     Ok(())
 }

@@ -80,6 +80,10 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `at`, making the file longer if need be.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Writes `head` and behind it `body`, as one write of both would.
+    fn write_parts_at(&self, head: &[u8], body: &[u8], at: u64) -> io::Result<()> {
+        if head.is_empty() { self.write_at(body, at) } else { self.write_at(&[head, body].concat(), at) }
+    }
     /// Makes all that was written durable. After an error nothing is known: do not try again.
     fn sync(&self) -> io::Result<()>;
     /// Cuts the file, or lengthens it with zeroes.

@@ -18,7 +18,7 @@ pub mod transactions;
 
 pub use disk::Disk;
 pub use partition::{
-    AppendError, Appended, FileSlice, FoundTimestamp, LeaderRules, Log, LogError, LogOptions, Opening,
-    RecoveryReport, Retention, Synced, Unsynced,
+    AppendError, Appended, ClientBatch, FileSlice, FoundTimestamp, LeaderRules, Log, LogError, LogOptions,
+    Opening, RecoveryReport, Retention, Synced, Unsynced,
 };
 pub use segment::DELETED_SUFFIX;

@@ -34,7 +34,7 @@ use crate::partition_metadata;
 use crate::producers::{ProducerError, Producers, Verifications};
 use crate::segment::{Segment, WalkError};
 
-pub use append::{Appended, LeaderRules};
+pub use append::{Appended, ClientBatch, LeaderRules};
 pub use cut::Retention;
 pub use open::{Opening, RecoveryReport};
 pub use read::{FileSlice, FoundTimestamp};

@@ -311,6 +311,16 @@ impl State {
         }
     }
 
+    /// Whether a client's batch may be appended now, by which settings and in which of the log directories.
+    /// It is asked again at the append.
+    pub fn admit(&mut self, needs_all: bool) -> Result<(Arc<TopicSettings>, usize), Unwritten> {
+        let (_, leader) = self.lead()?;
+        if needs_all {
+            leader.admit_acks_all()?;
+        }
+        Ok((self.settings.clone(), self.dir))
+    }
+
     /// Has `write` append something as the leader, in `epoch` if one is named; for `acks=all` only while
     /// enough replicas are in sync.
     pub fn append_with(

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::producers::Origin;
-use log::{AppendError, Appended};
+use log::{AppendError, ClientBatch};
 use metadata::{Image, Topic};
 use model::{ErrorCode, LeaderEpoch, METADATA_TOPIC, Offset, PartitionIndex};
 use replica::AckState;
@@ -220,59 +220,56 @@ impl Appending<'_> {
         let header = BatchHeader::parse_unchecked(&records).map_err(AppendError::from)?;
         let verification = self.admission.of(partition.key).map_err(Refusal::Code)?;
         let origin = Origin::Client(verification);
-        let appended = self.append_to(&partition, records, &header, origin);
-        let (appended, epoch, outcome) = appended.inspect_err(|refusal| {
+        let (done, outcome) = self.append_to(&partition, records, &header, origin).inspect_err(|refusal| {
             let is_told = matches!(refusal, Refusal::Full(_));
             if refusal.code() == ErrorCode::KafkaStorageError && !is_told {
                 tracing::error!(partition = %partition.name, error = %refusal, "a batch could not be written");
                 partition.waiters.wake();
             }
         })?;
-        let grew = !appended.is_duplicate;
-        let (log_start, needs_sync) = {
-            let state = partition.lock();
-            (state.log.as_ref().map_or(Offset::ZERO, log::Log::start), state.is_sync_due())
-        };
-        self.plane.carry_out(&partition, partition::Outcome { wake: outcome.wake || grew, ..outcome });
-        let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
-        Ok(Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written })
+        self.plane.carry_out(&partition, outcome);
+        Ok(done)
     }
 
-    /// The part under the partition's lock.
+    /// Checks the batch, and appends it under the partition's lock.
     fn append_to(
         &self,
-        partition: &Partition,
+        partition: &Arc<Partition>,
         records: Bytes,
         header: &BatchHeader,
         origin: Origin,
-    ) -> Result<(Appended, LeaderEpoch, partition::Outcome), Refusal> {
+    ) -> Result<(Done, partition::Outcome), Refusal> {
         let clock = &self.plane.options.clock;
         let (now, wall) = (clock.now(), clock.wall());
-        let (settings, dir) = {
-            let mut state = partition.lock();
-            // A client that errs is told so before anything else.
-            state.lead()?;
-            (state.settings.clone(), state.dir)
-        };
+        let needs_all = self.acks == Acks::All;
+        let (settings, dir) = partition.look().admit(needs_all)?;
         self.plane.rooms.admit(dir)?;
         let rules = settings.rules(wall);
-        let mut batch = match settings.codec() {
+        let records = match settings.codec() {
             Some((codec, level)) if header.codec() != Some(codec) => {
-                recompress::recompress(&records, &rules, codec, level)?
+                recompress::recompress(&records, &rules, codec, level)?.into()
             }
-            // A copy: the frame is shared by whatever else was decoded from it.
-            _ => records.to_vec(),
+            _ => records,
         };
-        let needs_all = self.acks == Acks::All;
-        let appended = partition.lock().append_with(now, None, needs_all, |log, epoch| {
-            log.append_from(origin, &mut batch, epoch, wall, &rules)
-        });
-        match &appended {
-            Ok(_) => self.plane.rooms.spend(dir, batch.len()),
+        // Not under the lock, where others would wait for it.
+        let batch = ClientBatch::check(origin, &records, &rules.batch).map_err(AppendError::from)?;
+        let mut state = partition.lock();
+        let written = state
+            .append_with(now, None, needs_all, |log, epoch| log.append_valid(&batch, epoch, wall, &rules));
+        match &written {
+            Ok(_) => self.plane.rooms.spend(dir, records.len()),
             Err(Unwritten::Append(error)) if error.is_full() => self.plane.rooms.note_full(dir),
             Err(_) => {}
         }
-        Ok(appended?)
+        let (appended, epoch, outcome) = written?;
+        let log_start = state.log.as_ref().map_or(Offset::ZERO, log::Log::start);
+        let needs_sync = state.is_sync_due();
+        drop(state);
+        let partition = partition.clone();
+        let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
+        let done =
+            Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written };
+        Ok((done, partition::Outcome { wake: outcome.wake || !appended.is_duplicate, ..outcome }))
     }
 }
 
@@ -294,7 +291,10 @@ fn find_topic<'a>(image: &'a Image, version: i16, data: &TopicProduceData) -> Re
 
 /// How a batch stands, `None` while it has to be waited for.
 pub(super) fn settled(written: &Written, needs_all: bool) -> Option<Result<(), ErrorCode>> {
-    let mut state = written.partition.lock();
+    if !written.needs_sync && !needs_all {
+        return Some(Ok(()));
+    }
+    let mut state = written.partition.look();
     if written.needs_sync && state.log.as_ref().is_some_and(|log| log.recovery_point() < written.end) {
         return None;
     }

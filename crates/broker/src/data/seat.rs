@@ -138,12 +138,12 @@ impl Seat {
 
     /// Appends one batch, for which as many replicas are asked as for `acks=all`; as part of its
     /// producer's transaction if [`Seat::enter`] said so.
-    pub fn append(&self, mut batch: Vec<u8>, entered: Option<Verification>) -> Result<Placed, SeatError> {
+    pub fn append(&self, batch: Vec<u8>, entered: Option<Verification>) -> Result<Placed, SeatError> {
         let (_, wall) = self.now();
         let rules = self.partition.look().settings.rules(wall);
         let (size, allowed) = (batch.len(), rules.batch.batch_bytes_max);
         let origin = entered.map_or(Origin::Client(Verification::Needed(None)), Origin::Coordinator);
-        self.write(|log, epoch| log.append_from(origin, &mut batch, epoch, wall, &rules))
+        self.write(|log, epoch| log.append_from(origin, &batch, epoch, wall, &rules))
             .map_err(|unwritten| self.refused(unwritten, size, allowed))
     }
 

@@ -1,7 +1,7 @@
 //! The machine's own disks.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -119,6 +119,20 @@ impl DiskFile for RealFile {
         self.0.write_all_at(bytes, at)
     }
 
+    fn write_parts_at(&self, head: &[u8], body: &[u8], at: u64) -> io::Result<()> {
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let written = match rustix::io::pwritev(&self.0, &parts, at) {
+            Ok(written) => written,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        // A disk that is nearly full takes a part and refuses the rest when asked for it.
+        let (done, at) = (written.min(head.len()), at + written as u64);
+        let rest = &head[done..];
+        self.0.write_all_at(rest, at)?;
+        self.0.write_all_at(&body[written - done..], at + rest.len() as u64)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -133,5 +147,24 @@ impl DiskFile for RealFile {
 
     fn raw_fd(&self) -> Option<RawFd> {
         Some(self.0.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::disk::{Disk, OpenMode, RealDisk, read_file};
+
+    #[test]
+    fn two_parts_are_written_one_behind_the_other() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, OpenMode::ReadWrite).expect("it is made");
+        let written = |head: &[u8], body: &[u8], at| {
+            file.write_parts_at(head, body, at).expect("there is room");
+            read_file(&RealDisk, &path, 100).expect("it is there")
+        };
+        assert_eq!(written(b"ab", b"cde", 0), b"abcde");
+        assert_eq!(written(b"", b"xy", 1), b"axyde");
+        assert_eq!(written(b"p", b"", 6), b"axyde\0p");
     }
 }

@@ -1,9 +1,11 @@
 //! Appends: a leader's, which assigns offsets, and a follower's, which takes them as they are.
 
+use std::borrow::Cow;
+
 use model::{LeaderEpoch, Mutant, Offset, Timestamp};
 use wire::batch::{
-    BatchHeader, BatchRef, Batches, EndMarker, Rules, TimestampType, ValidationError, patch, validate,
-    validate_own,
+    BatchHeader, BatchRef, Batches, EndMarker, HEADER_BYTES, Rules, TimestampType, ValidBatch,
+    ValidationError, patch, validate, validate_own,
 };
 
 use crate::disk::is_full;
@@ -36,11 +38,53 @@ pub struct Appended {
     pub is_duplicate: bool,
 }
 
+/// A batch that was found whole and fulfils its topic's rules: what needs no log, and so no lock, is done.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientBatch<'a> {
+    bytes: &'a [u8],
+    valid: ValidBatch,
+    origin: Origin,
+}
+
+impl<'a> ClientBatch<'a> {
+    /// Checks that `bytes` are one batch as `rules` have it.
+    pub fn check(origin: Origin, bytes: &'a [u8], rules: &Rules) -> Result<Self, ValidationError> {
+        let valid = match origin {
+            Origin::Client(_) => validate(bytes, rules)?,
+            Origin::Coordinator(_) => validate_own(bytes, rules)?,
+        };
+        if valid.header.size_bytes != bytes.len() {
+            return Err(ValidationError::NotOneBatch);
+        }
+        Ok(Self { bytes, valid, origin })
+    }
+}
+
+/// The batch with the leader's time where it counts, or the producer's true one where it lied.
+fn timed(bytes: &[u8], valid: ValidBatch, log_append_time: Option<Timestamp>) -> Cow<'_, [u8]> {
+    let claims = valid.header.max_timestamp != valid.max_timestamp
+        || valid.header.timestamp_type() == TimestampType::LogAppendTime;
+    match log_append_time {
+        None if !claims => Cow::Borrowed(bytes),
+        None => {
+            // The time index and retention believe the header; its producer may have lied.
+            let mut bytes = bytes.to_vec();
+            patch::set_max_timestamp(&mut bytes, valid.max_timestamp);
+            Cow::Owned(bytes)
+        }
+        Some(now) => {
+            let mut bytes = bytes.to_vec();
+            patch::stamp(&mut bytes, now);
+            Cow::Owned(bytes)
+        }
+    }
+}
+
 impl Log {
     /// Appends one client's batch that is part of no transaction, as [`Log::append_from`].
     pub fn append_as_leader(
         &mut self,
-        batch: &mut [u8],
+        batch: &[u8],
         epoch: LeaderEpoch,
         now: Timestamp,
         rules: &LeaderRules,
@@ -48,42 +92,44 @@ impl Log {
         self.append_from(Origin::Client(Verification::Needed(None)), batch, epoch, now, rules)
     }
 
-    /// Appends one batch at the log's end. Base offset, epoch and, where the topic says
-    /// so, the time are written into `batch`; its other bytes stay the producer's.
+    /// Appends one batch at the log's end, as [`Log::append_valid`].
     pub fn append_from(
         &mut self,
         origin: Origin,
-        batch: &mut [u8],
+        batch: &[u8],
         epoch: LeaderEpoch,
         now: Timestamp,
         rules: &LeaderRules,
     ) -> Result<Appended, AppendError> {
         self.check_sound()?;
-        let valid = match origin {
-            Origin::Client(_) => validate(batch, &rules.batch)?,
-            Origin::Coordinator(_) => validate_own(batch, &rules.batch)?,
-        };
-        if valid.header.size_bytes != batch.len() {
-            return Err(ValidationError::NotOneBatch.into());
-        }
+        self.append_valid(&ClientBatch::check(origin, batch, &rules.batch)?, epoch, now, rules)
+    }
+
+    /// Appends a batch that was checked before. Base offset, epoch and, where the topic says so, the time
+    /// are the log's; its other bytes stay the producer's.
+    pub fn append_valid(
+        &mut self,
+        batch: &ClientBatch<'_>,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+        rules: &LeaderRules,
+    ) -> Result<Appended, AppendError> {
+        self.check_sound()?;
+        let ClientBatch { bytes, valid, origin } = *batch;
         let log_append_time = rules.log_append_time.then_some(now);
         if let Some(written) = self.producers.judge(&valid.header, origin, &self.verifications)? {
             let log_append_time = rules.log_append_time.then_some(written.timestamp);
             let (first, last) = (written.first_offset, written.last_offset);
             return Ok(Appended { first, last, log_append_time, is_duplicate: true });
         }
-        patch::place(batch, self.end, epoch);
-        if rules.log_append_time {
-            patch::stamp(batch, now);
-        } else if valid.header.max_timestamp != valid.max_timestamp
-            || valid.header.timestamp_type() == TimestampType::LogAppendTime
-        {
-            // The time index and retention believe the header; its producer may have lied.
-            patch::set_max_timestamp(batch, valid.max_timestamp);
-        }
-        let header = BatchHeader::parse(batch)?;
+        let bytes = timed(bytes, valid, log_append_time);
+        // The header alone is copied: the rest goes to the file from where the request left it.
+        let (head, body) = bytes.split_first_chunk::<HEADER_BYTES>().expect("a checked batch has its header");
+        let mut head = *head;
+        patch::place(&mut head, self.end, epoch);
+        let header = BatchHeader::parse(&head)?;
         let first = self.end;
-        self.write(batch, &[header], now)?;
+        self.write(&head, body, &[header], now)?;
         self.check();
         Ok(Appended { first, last: header.last_offset(), log_append_time, is_duplicate: false })
     }
@@ -107,7 +153,7 @@ impl Log {
             log_append_time: None,
             is_duplicate: false,
         };
-        self.write(&bytes[..len], &headers, now)?;
+        self.write(&[], &bytes[..len], &headers, now)?;
         self.advance_start(start)?;
         self.check();
         Ok(Some(appended))
@@ -150,17 +196,21 @@ impl Log {
         Ok((headers, len))
     }
 
-    /// Writes batches that belong at the end, in one segment.
+    /// Writes batches that belong at the end, in one segment. The first `head` of their bytes may lie
+    /// elsewhere than the others, where none of them is a control batch.
     pub(super) fn write(
         &mut self,
+        head: &[u8],
         bytes: &[u8],
         headers: &[BatchHeader],
         now: Timestamp,
     ) -> Result<(), AppendError> {
         let last = headers.last().expect("something to write");
+        let is_split = !head.is_empty();
+        assert!(!is_split || !headers.iter().any(BatchHeader::is_control), "a marker is read where it lies");
         self.persist_identity()?;
         self.date_active(now)?;
-        if self.must_roll(bytes.len(), last, now) {
+        if self.must_roll(head.len() + bytes.len(), last, now) {
             // Where this log ends, also when the leader's compaction left a gap there: segments meet, or
             // recovery would take the gap for a hole.
             let fits = last.last_offset().since(self.end) <= i64::from(i32::MAX);
@@ -169,14 +219,14 @@ impl Log {
         if headers.iter().any(BatchHeader::is_control) {
             self.load_aborted(self.segments.len() - 1)?;
         }
-        self.write_bytes(bytes)?;
+        self.write_bytes(head, bytes)?;
         let interval = self.options.index_interval_bytes;
         let (index, mut rest) = (self.segments.len() - 1, bytes);
         for header in headers {
             self.epochs.begin(header.leader_epoch, header.base_offset);
-            let batch = BatchRef::parse(rest)?;
-            rest = &rest[header.size_bytes..];
-            self.note_producer(index, header, EndMarker::read(&batch))?;
+            let marker = if header.is_control() { EndMarker::read(&BatchRef::parse(rest)?) } else { None };
+            rest = rest.get(header.size_bytes..).unwrap_or_default();
+            self.note_producer(index, header, marker)?;
             let segment = self.active();
             segment.begun_at.get_or_insert(now);
             segment.note(header, header.max_timestamp, interval);
@@ -201,13 +251,13 @@ impl Log {
     }
 
     /// A failed write leaves the file as it was, or the log poisoned.
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+    fn write_bytes(&mut self, head: &[u8], bytes: &[u8]) -> Result<(), LogError> {
         let segment = self.active_ref();
         // Named only where it is told: a path of its own for each append is two allocations.
         let failed = |doing, source| LogError::Io { doing, path: segment.path(&self.dir), source };
         let file = segment.file(self.disk.as_ref(), &self.dir).map_err(|source| failed("open", source))?;
         let position = u64::from(segment.size);
-        let Err(source) = file.write_at(bytes, position) else { return Ok(()) };
+        let Err(source) = file.write_parts_at(head, bytes, position) else { return Ok(()) };
         // A full disk wrote a part at most, and can be had again; anything else cannot be trusted.
         let restored = is_full(&source) && file.truncate(position).is_ok();
         let error = failed("append to", source);

@@ -70,8 +70,8 @@ fn batch_of(first: i64, count: i64, producer: Option<Producer>) -> Vec<u8> {
 /// Appends a batch whose values are its offsets.
 fn append(log: &mut Log, count: i64, epoch: i32) -> Result<(), AppendError> {
     let first = log.end().get();
-    let mut bytes = batch(first, count);
-    log.append_as_leader(&mut bytes, LeaderEpoch::new(epoch), Timestamp::new(first), &RULES).map(|_| ())
+    let bytes = batch(first, count);
+    log.append_as_leader(&bytes, LeaderEpoch::new(epoch), Timestamp::new(first), &RULES).map(|_| ())
 }
 
 /// Every value from `from` on, read through several small fetches; each must equal its offset.
@@ -266,9 +266,8 @@ fn a_repeated_batch_is_recognised_after_a_restart_of_any_kind() {
         let disk = MemDisk::new();
         let mut log = new_log(&disk, 200);
         for number in 0..6 {
-            let mut bytes = batch_of(number, 1, Some(producer(number as i32)));
-            log.append_as_leader(&mut bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES)
-                .expect("in order");
+            let bytes = batch_of(number, 1, Some(producer(number as i32)));
+            log.append_as_leader(&bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES).expect("in order");
         }
         if is_clean {
             log.close().expect("no fault");
@@ -282,8 +281,8 @@ fn a_repeated_batch_is_recognised_after_a_restart_of_any_kind() {
             ..Opening::default()
         };
         let mut log = reopen(&disk, 200, opening);
-        let mut bytes = batch_of(5, 1, Some(producer(5)));
-        let again = log.append_as_leader(&mut bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
+        let bytes = batch_of(5, 1, Some(producer(5)));
+        let again = log.append_as_leader(&bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
         let again = again.expect("a repeat");
         assert!(again.is_duplicate && again.first == Offset::new(5), "clean: {is_clean}");
     }
@@ -496,7 +495,7 @@ fn a_producers_false_maximum_timestamp_does_not_reach_the_log() {
     let mut log = new_log(&disk, 1 << 20);
     let mut bytes = batch(0, 3);
     wire::batch::patch::set_max_timestamp(&mut bytes, Timestamp::new(i64::MAX));
-    log.append_as_leader(&mut bytes, LeaderEpoch::new(1), Timestamp::new(0), &RULES).expect("corrected");
+    log.append_as_leader(&bytes, LeaderEpoch::new(1), Timestamp::new(0), &RULES).expect("corrected");
     let stored = log.read(Offset::ZERO, 1 << 20, log.end(), true).expect("in range").expect("a batch");
     let stored = stored.read().expect("no fault");
     let stored = Batches::new(&stored).next().expect("one").expect("well formed");

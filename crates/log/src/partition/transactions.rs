@@ -52,7 +52,7 @@ impl Log {
         let marker = EndMarker { commit: end.commit, coordinator_epoch: end.coordinator_epoch };
         let batch = marker.batch(end.producer, end.epoch, now, (first, epoch));
         let header = BatchHeader::parse(&batch)?;
-        self.write(&batch, &[header], now)?;
+        self.write(&[], &batch, &[header], now)?;
         self.check();
         Ok(Appended { first, last: first, log_append_time: None, is_duplicate: false })
     }

@@ -41,7 +41,7 @@ fn write(fed: &Fed, value: &str) -> bool {
     let rules = state.settings.rules(WALL);
     let Ok((log, leader)) = state.lead() else { return false };
     let epoch = leader.leader_epoch();
-    log.append_as_leader(&mut batch, epoch, WALL, &rules).is_ok()
+    log.append_as_leader(&batch, epoch, WALL, &rules).is_ok()
 }
 
 /// Every value in the log.

@@ -84,8 +84,7 @@ impl Pair {
         let mut bytes = Vec::new();
         builder.finish(&mut bytes).expect("no codec");
         let origin = Origin::Client(Verification::Off);
-        let appended =
-            self.log.append_from(origin, &mut bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
+        let appended = self.log.append_from(origin, &bytes, LeaderEpoch::new(0), Timestamp::new(0), &RULES);
         let appended = appended.expect("in order");
         self.list.push(Entry { first: appended.first.get(), next: appended.last.get() + 1, producer, what });
     }
