@@ -14,7 +14,7 @@ use wire::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use crate::data::partition::{Partition, Refused};
 use crate::data::plane::Plane;
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 
 /// Everything that is committed shall go.
 const HIGH_WATERMARK: i64 = -1;
@@ -130,7 +130,7 @@ fn move_start(plane: &Plane, partition: Arc<Partition>, offset: i64) -> Result<D
 async fn wait(plane: &Plane, deleting: &Deleting, deadline: Instant) -> Result<Offset, ErrorCode> {
     loop {
         let waiter = Waiter::new();
-        deleting.partition.waiters.register(&waiter);
+        deleting.partition.waiters.register(&waiter, Awaits::Appends);
         if let Some(low) = low_watermark(plane, &deleting.partition)?.filter(|&low| low >= deleting.below) {
             return Ok(low);
         }

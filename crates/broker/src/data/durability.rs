@@ -9,13 +9,13 @@ use model::Offset;
 
 use crate::data::partition::{Partition, Refused, Syncing};
 use crate::data::plane::Plane;
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 
 /// Returns when everything below `end` survives a power cut.
 pub async fn sync_to(plane: &Plane, partition: &Arc<Partition>, end: Offset) -> Result<(), Refused> {
     loop {
         let waiter = Waiter::new();
-        partition.waiters.register(&waiter);
+        partition.waiters.register(&waiter, Awaits::Commits);
         let syncing = partition.lock().begin_sync(end)?;
         match syncing {
             Syncing::Done => return Ok(()),

@@ -26,7 +26,7 @@ use crate::data::fetch::sessions::Told;
 use crate::data::hints;
 use crate::data::partition::{ReadAt, ReadOut, Refused};
 use crate::data::plane::Plane;
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 use crate::dispatch::RequestContext;
 use crate::server::{Answer, Chunk, Reply};
 
@@ -90,15 +90,17 @@ struct Seen {
 impl Plan {
     /// Has the request woken by any progress of its partitions.
     fn register(&mut self) -> Arc<Waiter> {
+        // A consumer sees what is committed, a follower all there is.
+        let awaits = if self.reader.is_some() { Awaits::Appends } else { Awaits::Commits };
         if self.session != Membership::None {
             let waiter = self.contents.waiter.clone();
-            self.contents.wants.iter_mut().for_each(|want| want.subscribe(&waiter));
+            self.contents.wants.iter_mut().for_each(|want| want.subscribe(&waiter, awaits));
             return waiter;
         }
         // A new waiter each time: what is left of the last one's registrations is dead then.
         let waiter = Waiter::new();
         for partition in self.contents.wants.iter().filter_map(|want| want.partition.as_ref().ok()) {
-            partition.waiters.register(&waiter);
+            partition.waiters.register(&waiter, awaits);
         }
         waiter
     }

@@ -170,6 +170,8 @@ pub struct Outcome {
     pub proposal: Option<IsrProposal>,
     /// Wake who waits.
     pub wake: bool,
+    /// The log grew: wake who waits for that too.
+    pub has_grown: bool,
 }
 
 impl Outcome {

@@ -165,6 +165,8 @@ impl Plane {
         }
         if outcome.wake {
             partition.waiters.wake();
+        } else if outcome.has_grown {
+            partition.waiters.wake_appended();
         }
     }
 

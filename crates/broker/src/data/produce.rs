@@ -27,7 +27,7 @@ use crate::data::plane::Plane;
 use crate::data::produce::reply::{Done, PartitionReply, Replies, TopicReply};
 use crate::data::rooms::Shortage;
 use crate::data::verify::{self, Admission};
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 use crate::dispatch::RequestContext;
 use crate::handlers::view::is_internal;
 use crate::server::{Answer, Reply};
@@ -269,7 +269,7 @@ impl Appending<'_> {
         let written = Written { partition, epoch, end: appended.last.next(), needs_sync };
         let done =
             Done { base: appended.first, log_append_time: appended.log_append_time, log_start, written };
-        Ok((done, partition::Outcome { wake: outcome.wake || !appended.is_duplicate, ..outcome }))
+        Ok((done, partition::Outcome { has_grown: !appended.is_duplicate, ..outcome }))
     }
 }
 
@@ -333,7 +333,7 @@ pub(super) async fn wait(
     }
     loop {
         let waiter = Waiter::new();
-        written.partition.waiters.register(&waiter);
+        written.partition.waiters.register(&waiter, Awaits::Commits);
         if let Some(outcome) = settled(written, needs_all) {
             return outcome;
         }

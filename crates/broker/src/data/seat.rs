@@ -19,7 +19,7 @@ use crate::data::durability;
 use crate::data::partition::{self, Partition, Refused, State, Unwritten};
 use crate::data::plane::Plane;
 use crate::data::verify::{self, Entering};
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 
 /// A partition's leader's office, for as long as the epoch lasts.
 #[derive(Clone)]
@@ -209,7 +209,7 @@ impl Seat {
 
     /// Wakes `waiter` whenever the partition moves on, until it is dropped.
     pub fn subscribe(&self, waiter: &Arc<Waiter>) {
-        self.partition.waiters.subscribe(waiter);
+        self.partition.waiters.subscribe(waiter, Awaits::Appends);
     }
 
     /// Returns when all that is appended survives a power cut, or when it never will.

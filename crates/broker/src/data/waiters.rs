@@ -3,7 +3,9 @@
 //! A waiter may wait for many partitions at once (a fetch of a hundred of them);
 //! each partition holds it weakly and wakes it on any progress: an append, a
 //! higher watermark, a change of role. The request then looks again by itself,
-//! so a wake too many costs a look and a wake too few is the only mistake.
+//! so a wake too many costs a look and a wake too few is the only mistake. One is
+//! left out, because it would come with every batch and find nothing: an append that
+//! commits nothing yet, to those that wait for what is committed.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -28,6 +30,15 @@ impl Waiter {
     }
 }
 
+/// Which progress a waiter wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// All of it.
+    Appends,
+    /// All but appends that commit nothing.
+    Commits,
+}
+
 /// Below this many, those that gave up are not looked for.
 const SWEEP_MIN: usize = 32;
 
@@ -39,9 +50,9 @@ pub struct Waiters {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    list: Vec<Weak<Waiter>>,
+    list: Vec<(Weak<Waiter>, Awaits)>,
     /// Those that stay after they were woken.
-    lasting: Vec<Weak<Waiter>>,
+    lasting: Vec<(Weak<Waiter>, Awaits)>,
     /// The length at which the dead are swept out, twice what was alive at the last sweep.
     sweep_at: usize,
 }
@@ -49,33 +60,47 @@ struct Waiting {
 impl Waiters {
     /// Wakes `waiter` at the next progress. Register first, then look at the state: the other
     /// way round a progress in between is missed.
-    pub fn register(&self, waiter: &Arc<Waiter>) {
+    pub fn register(&self, waiter: &Arc<Waiter>, awaits: Awaits) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.list.len() >= waiting.sweep_at.max(SWEEP_MIN) {
-            waiting.list.retain(|known| known.strong_count() > 0);
+            waiting.list.retain(|(known, _)| known.strong_count() > 0);
             waiting.sweep_at = waiting.list.len() * 2;
         }
-        waiting.list.push(Arc::downgrade(waiter));
+        waiting.list.push((Arc::downgrade(waiter), awaits));
     }
 
     /// Wakes `waiter` at every progress until it is dropped, so that a request of thousands of
     /// partitions need not register with each of them time and again.
-    pub fn subscribe(&self, waiter: &Arc<Waiter>) {
+    pub fn subscribe(&self, waiter: &Arc<Waiter>, awaits: Awaits) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // As many as there are sessions with this partition, and those that ended since the last wake.
-        waiting.lasting.retain(|known| known.strong_count() > 0);
-        waiting.lasting.push(Arc::downgrade(waiter));
+        waiting.lasting.retain(|(known, _)| known.strong_count() > 0);
+        waiting.lasting.push((Arc::downgrade(waiter), awaits));
     }
 
     /// The partition moved on.
     pub fn wake(&self) {
         let list = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.lasting.retain(|known| known.upgrade().inspect(|it| it.woken.notify_one()).is_some());
+            waiting
+                .lasting
+                .retain(|(known, _)| known.upgrade().inspect(|it| it.woken.notify_one()).is_some());
             std::mem::take(&mut waiting.list)
         };
-        for waiter in list.iter().filter_map(Weak::upgrade) {
+        for waiter in list.iter().filter_map(|(known, _)| known.upgrade()) {
             waiter.woken.notify_one();
+        }
+    }
+
+    /// The log grew, and nothing else changed.
+    pub fn wake_appended(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |awaits: Awaits| awaits == Awaits::Appends;
+        for (known, _) in waiting.lasting.iter().filter(|(_, awaits)| is_meant(*awaits)) {
+            known.upgrade().inspect(|it| it.woken.notify_one());
+        }
+        for (known, _) in waiting.list.extract_if(.., |(_, awaits)| is_meant(*awaits)) {
+            known.upgrade().inspect(|it| it.woken.notify_one());
         }
     }
 }
@@ -85,7 +110,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Waiter, Waiters};
+    use super::{Awaits, Waiter, Waiters};
 
     async fn is_woken(waiter: &Waiter) -> bool {
         tokio::time::timeout(Duration::from_millis(1), waiter.progress()).await.is_ok()
@@ -94,7 +119,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_wakes_whoever_registered_before_it() {
         let (waiters, waiter) = (Waiters::default(), Waiter::new());
-        waiters.register(&waiter);
+        waiters.register(&waiter, Awaits::Appends);
         assert!(!is_woken(&waiter).await);
         waiters.wake();
         assert!(is_woken(&waiter).await);
@@ -105,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_between_the_look_and_the_wait_is_not_missed() {
         let (waiters, waiter) = (Waiters::default(), Waiter::new());
-        waiters.register(&waiter);
+        waiters.register(&waiter, Awaits::Appends);
         waiters.wake();
         assert!(is_woken(&waiter).await);
     }
@@ -113,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_subscriber_is_woken_time_and_again_until_it_is_gone() {
         let (waiters, waiter) = (Waiters::default(), Waiter::new());
-        waiters.subscribe(&waiter);
+        waiters.subscribe(&waiter, Awaits::Appends);
         for _ in 0..3 {
             waiters.wake();
             assert!(is_woken(&waiter).await);
@@ -123,12 +148,32 @@ mod tests {
         assert!(waiters.waiting.lock().expect("no panic").lasting.is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_append_wakes_those_who_wait_for_appends_and_leaves_the_others_waiting() {
+        let waiters = Waiters::default();
+        let both = |awaits| {
+            let (once, lasting) = (Waiter::new(), Waiter::new());
+            waiters.register(&once, awaits);
+            waiters.subscribe(&lasting, awaits);
+            [once, lasting]
+        };
+        let (readers, followers) = (both(Awaits::Commits), both(Awaits::Appends));
+        waiters.wake_appended();
+        for (reader, follower) in readers.iter().zip(&followers) {
+            assert!(is_woken(follower).await && !is_woken(reader).await);
+        }
+        waiters.wake();
+        assert!(is_woken(&readers[0]).await && is_woken(&readers[1]).await);
+        assert!(!is_woken(&followers[0]).await, "a registration holds for one progress");
+        assert!(is_woken(&followers[1]).await);
+    }
+
     #[test]
     fn requests_that_gave_up_leave_nothing_behind() {
         let (waiters, patient) = (Waiters::default(), Waiter::new());
-        waiters.register(&patient);
+        waiters.register(&patient, Awaits::Appends);
         for _ in 0..10_000 {
-            waiters.register(&Waiter::new());
+            waiters.register(&Waiter::new(), Awaits::Commits);
         }
         let held = waiters.waiting.lock().expect("no panic").list.len();
         assert!(held <= 2 * super::SWEEP_MIN, "{held} dead waiters are kept");

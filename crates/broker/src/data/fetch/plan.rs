@@ -11,7 +11,7 @@ use wire::messages::{FetchRequest, StrBytes, WireUuid, from_wire_uuid, text};
 use crate::data::fetch::sessions::{Claim, Contents, Opened, Ticket, Told, WantKey};
 use crate::data::partition::{Partition, ReadAt, Reader};
 use crate::data::plane::Plane;
-use crate::data::waiters::Waiter;
+use crate::data::waiters::{Awaits, Waiter};
 use crate::dispatch::RequestContext;
 use crate::server::ListenerSpec;
 
@@ -114,11 +114,11 @@ impl Want {
     }
 
     /// Has `waiter` woken by the partition from now on.
-    pub(super) fn subscribe(&mut self, waiter: &Arc<Waiter>) {
+    pub(super) fn subscribe(&mut self, waiter: &Arc<Waiter>, awaits: Awaits) {
         if let Ok(partition) = &self.partition
             && !self.is_subscribed
         {
-            partition.waiters.subscribe(waiter);
+            partition.waiters.subscribe(waiter, awaits);
             self.is_subscribed = true;
         }
     }
