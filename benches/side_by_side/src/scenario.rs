@@ -1,5 +1,6 @@
 //! What is measured: each scenario does one kind of work on a cluster and answers with its figures.
 
+mod catch_up;
 mod create;
 mod failover;
 mod fetch;
@@ -73,6 +74,7 @@ pub fn chosen(names: &[String], huge: bool) -> Vec<Scenario> {
     all.extend(fetch::scenarios());
     all.extend(produce::scenarios_of_three());
     all.extend(latency::scenarios());
+    all.extend(catch_up::scenarios());
     all.extend(memory::scenarios());
     all.extend(create::scenarios());
     all.extend(restart::scenarios());
