@@ -13,8 +13,8 @@ fn of_four_epochs() -> MemDisk {
         (0..4).for_each(|_| append(&mut log, 3, epoch).expect("no fault"));
     }
     let producer = Producer { id: ProducerId::new(7), epoch: ProducerEpoch::new(0), base_sequence: 0 };
-    let mut bytes = batch_of(log.end().get(), 1, Some(producer));
-    let wrote = log.append_as_leader(&mut bytes, LeaderEpoch::new(7), Timestamp::new(0), &RULES);
+    let bytes = batch_of(log.end().get(), 1, Some(producer));
+    let wrote = log.append_as_leader(&bytes, LeaderEpoch::new(7), Timestamp::new(0), &RULES);
     wrote.expect("no fault");
     log.close().expect("no fault");
     disk
