@@ -329,19 +329,7 @@ fn a_groups_offsets_are_moved_shown_and_deleted() {
     check(at, &on("groups list --state empty --type classic"), 0, &["g ", "Empty"]);
     check(at, &on("groups describe g"), 0, &["type classic  state Empty  members 0", "partitions 2  lag 16"]);
     assert_eq!(json("groups members g").as_array().map(Vec::len), Some(0));
-    let new = |how: &str| json(&format!("groups reset-offsets g -t t:0 {how}"))["offsets"][0]["new"].clone();
-    for (how, offset) in [
-        ("--to-earliest", 0),
-        ("--to-latest", 20),
-        ("--to-current", 4),
-        ("--shift-by 3", 7),
-        ("--shift-by -3", 1),
-        ("--to-datetime 1970-01-01T00:16:40Z", 0),
-        ("--to-datetime 1970-01-01T00:16:41Z", 20),
-        ("--by-duration 1h", 20),
-    ] {
-        assert_eq!(new(how), offset, "{how}");
-    }
+    check_strategies(at, node.address());
     let exported = run(at, &on("groups reset-offsets g --all-topics --to-current --export"), "").stdout;
     assert_eq!(String::from_utf8_lossy(&exported), "t,0,4\nt,1,0\n");
     std::fs::write(at.join("offsets.csv"), "g,t,0,11\nother,t,0,1\n").expect("writable");
@@ -457,4 +445,23 @@ fn a_transaction_that_hangs_is_found_and_aborted() {
     );
     check(at, &on("transactions find-hanging --max-timeout 0"), 0, &["none"]);
     node.stop("-TERM");
+}
+
+/// Where each strategy leads in a log of 20 records of 1970-01-01T00:16:40Z, of which 4 are read.
+fn check_strategies(at: &Path, address: &str) {
+    for (how, offset) in [
+        ("--to-earliest", 0),
+        ("--to-latest", 20),
+        ("--to-current", 4),
+        ("--shift-by 3", 7),
+        ("--shift-by -3", 1),
+        ("--to-datetime 1970-01-01T00:16:40Z", 0),
+        ("--to-datetime 1970-01-01T00:16:41Z", 20),
+        ("--by-duration 1h", 20),
+    ] {
+        let planned = format!("groups reset-offsets g -t t:0 {how} --json -b {address}");
+        let planned = check(at, &planned, 0, &["\"executed\":false"]);
+        let planned: serde_json::Value = serde_json::from_str(&planned).expect("JSON");
+        assert_eq!(planned["offsets"][0]["new"], offset, "{how}");
+    }
 }
