@@ -12,6 +12,7 @@ use wire::api::{ApiKey, ListenerKind, quorum};
 use wire::header::RequestHeader;
 use wire::messages::{RequestKind, ResponseKind, StrBytes};
 use wire::request::RequestError;
+use wire::topic_ids;
 
 use crate::context::Context;
 use crate::handlers;
@@ -64,10 +65,27 @@ pub fn decode(mut frame: Bytes, listener: ListenerKind) -> Result<Decoded, Strin
         let body = wire::markers::to_version_1(&frame).ok_or("WriteTxnMarkers 2 that is none")?;
         frame = body.into();
     }
+    if topic_ids::are_in(header.api_key, header.api_version) {
+        return decode_by_ids(header, &frame, listener);
+    }
     header.api_version = wire::api::message_version(header.api_key, header.api_version);
     let body = decode_body(&header, frame, listener)?;
     let RequestHeader { api_key, api_version: version, correlation_id, client_id } = header;
     Ok(Decoded { correlation_id, api_key, version, client_id, body })
+}
+
+/// A request whose topics go by their ids; it is answered in its own version.
+fn decode_by_ids(mut header: RequestHeader, frame: &[u8], listener: ListenerKind) -> Result<Decoded, String> {
+    let name = || format!("{} {}", wire::api::name(header.api_key), header.api_version);
+    let (body, ids) =
+        topic_ids::to_version_9(header.api_key, frame).ok_or_else(|| format!("{} that is none", name()))?;
+    header.api_version = topic_ids::MESSAGE_VERSION;
+    let mut body = decode_body(&header, body.into(), listener)?;
+    if let Body::Message(request) = &mut body {
+        topic_ids::put(request, ids);
+    }
+    let RequestHeader { api_key, correlation_id, client_id, .. } = header;
+    Ok(Decoded { correlation_id, api_key, version: topic_ids::VERSION, client_id, body })
 }
 
 fn decode_body(header: &RequestHeader, body: Bytes, listener: ListenerKind) -> Result<Body, String> {

@@ -95,7 +95,7 @@ impl Groups {
             return Ok(Answer::message(refused(&request, version, code)));
         }
         let picture = self.published.get();
-        let (request, finish) = topics::resolve(&picture.image, asker, request);
+        let (request, finish) = topics::resolve(&picture, asker, request);
         let Some(request) = request else { return Ok(Answer::message(finish.alone())) };
         let partitions = InternalTopic::Offsets.partitions(&picture.image).unwrap_or(self.partitions);
         let route = route(&request, partitions).expect("asked about above");

@@ -57,6 +57,19 @@ pub enum AlterError {
     /// A key of one broker, set for all.
     #[error("Cannot update these configs at default cluster level, broker id must be specified: {0}")]
     NotClusterWide(String),
+    /// A group's value outside of what the operator allows groups.
+    #[error("{key} must be {} {bound}", if *is_min { "greater than or equal to" } else { "less than or equal to" })]
+    GroupBound {
+        /// The group's key.
+        key: &'static str,
+        /// The broker's key that bounds it.
+        bound: String,
+        /// Which way.
+        is_min: bool,
+    },
+    /// Heartbeats that come no sooner than a session ends.
+    #[error("{0}.session.timeout.ms must be greater than {0}.heartbeat.interval.ms")]
+    GroupTimeouts(&'static str),
     /// A broker resource whose name is no number.
     #[error("Unable to parse broker name as a base 10 number.")]
     BrokerName,
@@ -107,14 +120,77 @@ pub fn topic_nulls<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Alter
     (!names.is_empty()).then(|| AlterError::NullTopic(names.join(",")))
 }
 
-/// Judges a group's overrides as they would be.
-pub fn group(overrides: &Overrides) -> Result<(), AlterError> {
+/// The kinds of group that have timeouts, and each one's keys that the operator bounds, in Kafka's order.
+const BOUNDED: [(&str, &[&str]); 3] = [
+    (
+        "consumer",
+        &["consumer.heartbeat.interval.ms", "consumer.session.timeout.ms", "consumer.assignment.interval.ms"],
+    ),
+    (
+        "share",
+        &[
+            "share.heartbeat.interval.ms",
+            "share.session.timeout.ms",
+            "share.record.lock.duration.ms",
+            "share.delivery.count.limit",
+            "share.partition.max.record.locks",
+            "share.assignment.interval.ms",
+        ],
+    ),
+    (
+        "streams",
+        &[
+            "streams.heartbeat.interval.ms",
+            "streams.session.timeout.ms",
+            "streams.num.standby.replicas",
+            "streams.assignment.interval.ms",
+        ],
+    ),
+];
+
+/// Judges a group's overrides as they would be, with brokers that were started with `file`.
+pub fn group(overrides: &Overrides, file: &Overrides) -> Result<(), AlterError> {
     for (name, text) in overrides {
         let key = table::find(Scope::Group, name)
             .ok_or_else(|| AlterError::Unknown { scope: "group", name: name.clone() })?;
         key.parse(text)?;
     }
+    let of_brokers = |name: &str| number(table::find(Scope::Broker, name)?, file);
+    let own = |name: &str| {
+        let key = table::find(Scope::Group, name).filter(|_| overrides.contains_key(name));
+        key.and_then(|key| number(key, overrides)).or_else(|| of_brokers(&format!("group.{name}")))
+    };
+    for (kind, keys) in BOUNDED {
+        for &key in keys.iter().filter(|key| overrides.contains_key(**key)) {
+            // A standby is a number of replicas, which the bound's name does not say again.
+            let rest =
+                key.strip_prefix(kind).unwrap_or(key).trim_start_matches('.').trim_start_matches("num.");
+            for (word, is_min) in [("min", true), ("max", false)] {
+                let bound = format!("group.{kind}.{word}.{rest}");
+                let (Some(value), Some(limit)) = (own(key), of_brokers(&bound)) else { continue };
+                if (is_min && value < limit) || (!is_min && value > limit) {
+                    return Err(AlterError::GroupBound { key, bound, is_min });
+                }
+            }
+        }
+    }
+    for (kind, _) in BOUNDED {
+        let timeout = |name: &str| own(&format!("{kind}.{name}")).unwrap_or(0);
+        let is_set = overrides.keys().any(|name| name.starts_with(kind));
+        if is_set && timeout("session.timeout.ms") <= timeout("heartbeat.interval.ms") {
+            return Err(AlterError::GroupTimeouts(kind));
+        }
+    }
     Ok(())
+}
+
+/// A number as it is set, or by default.
+fn number(key: &Key, set: &Overrides) -> Option<i64> {
+    let value = set.get(key.name).and_then(|text| key.parse(text).ok());
+    match value.or_else(|| key.default_value())? {
+        Value::Number(number) => Some(number),
+        _ => None,
+    }
 }
 
 /// Judges the overrides of a metrics subscription as they would be.

@@ -135,13 +135,40 @@ fn broker_values_change_at_run_time_only_where_kafka_lets_them() {
     assert_eq!(error.to_string(), "Unable to parse broker name as a base 10 number.");
 }
 
+/// What a group's overrides are told where brokers were started with `file`.
+fn check_group(changed: &str, file: &str, expected: &str) {
+    let told = alter::group(&overrides(changed), &overrides(file));
+    assert_eq!(told.map_or_else(|error| error.to_string(), |()| "ok".to_owned()), expected, "{changed}");
+}
+
+#[test]
+fn a_group_may_set_for_itself_what_the_operator_allows() {
+    let below =
+        "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms";
+    check_group("consumer.session.timeout.ms=44999", "", below);
+    check_group("consumer.session.timeout.ms=44999", "group.consumer.min.session.timeout.ms=6000", "ok");
+    let above = "consumer.heartbeat.interval.ms must be less than or equal to group.consumer.max.heartbeat.interval.ms";
+    check_group("consumer.heartbeat.interval.ms=15001", "", above);
+    check_group("consumer.heartbeat.interval.ms=15000", "", "ok");
+    let above = "consumer.assignment.interval.ms must be less than or equal to group.consumer.max.assignment.interval.ms";
+    check_group("consumer.assignment.interval.ms=15001", "", above);
+    check_group("consumer.assignment.interval.ms=0", "", "ok");
+    let above =
+        "streams.num.standby.replicas must be less than or equal to group.streams.max.standby.replicas";
+    check_group("streams.num.standby.replicas=3", "", above);
+    check_group(
+        "consumer.session.timeout.ms=6000;consumer.heartbeat.interval.ms=6000",
+        "group.consumer.min.session.timeout.ms=6000",
+        "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms",
+    );
+}
+
 #[test]
 fn groups_and_metrics_subscriptions_have_keys_of_their_own() {
-    assert_eq!(alter::group(&overrides("consumer.session.timeout.ms=50000")), Ok(()));
-    let unknown = alter::group(&overrides("retention.ms=1")).expect_err("a topic's key");
-    assert_eq!(unknown.to_string(), "Unknown group config name: retention.ms");
-    assert_eq!(alter::group(&overrides("share.auto.offset.reset=by_duration:PT1H")), Ok(()));
-    assert!(alter::group(&overrides("share.auto.offset.reset=by_duration:soon")).is_err());
+    check_group("consumer.session.timeout.ms=50000", "", "ok");
+    check_group("retention.ms=1", "", "Unknown group config name: retention.ms");
+    check_group("share.auto.offset.reset=by_duration:PT1H", "", "ok");
+    assert!(alter::group(&overrides("share.auto.offset.reset=by_duration:soon"), &overrides("")).is_err());
     assert_eq!(alter::client(&overrides("interval.ms=1000;metrics=a,b")), Ok(()));
     let unknown = alter::client(&overrides("x=1")).expect_err("nobody's key");
     assert_eq!(unknown.to_string(), "Unknown client metrics configuration: x");

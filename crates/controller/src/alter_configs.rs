@@ -327,7 +327,7 @@ fn check(
             known.map(drop).ok_or_else(|| AlterConfigsError::UnknownTopic(name.to_owned()))
         }
         ResourceKind::GROUP if name.is_empty() => Err(AlterConfigsError::Nameless("group")),
-        ResourceKind::GROUP => Ok(config::alter::group(after)?),
+        ResourceKind::GROUP => Ok(config::alter::group(after, &view.settings.static_configs)?),
         ResourceKind::CLIENT_METRICS if name.is_empty() => Err(AlterConfigsError::Nameless("client metrics")),
         ResourceKind::CLIENT_METRICS => Ok(config::alter::client(after)?),
         _ => {

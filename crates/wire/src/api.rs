@@ -148,7 +148,14 @@ const PRODUCE_ADVERTISED_MIN: i16 = 0;
 /// BrokerHeartbeat 2 adds a tagged field to the request, cordoned log directories (KIP-1066), which is skipped.
 /// ListOffsets 11 adds a special timestamp, the earliest offset to be uploaded (KIP-1023).
 /// WriteTxnMarkers 2 adds a field in between (KIP-1228): [`markers`](crate::markers) writes such a request anew.
-const BEYOND: &[ApiKey] = &[ApiKey::BrokerHeartbeat, ApiKey::ListOffsets, ApiKey::WriteTxnMarkers];
+/// OffsetCommit and OffsetFetch 10 tell topics by their ids: [`topic_ids`](crate::topic_ids) writes those anew.
+const BEYOND: &[ApiKey] = &[
+    ApiKey::BrokerHeartbeat,
+    ApiKey::ListOffsets,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+];
 
 /// The version whose messages read and write what is called `version` on the wire.
 pub fn message_version(key: i16, version: i16) -> i16 {

@@ -13,6 +13,7 @@ use crate::header::{self, HeaderError, RequestHeader};
 use crate::kinds;
 use crate::messages::{RequestKind, ResponseKind, StrBytes};
 use crate::response::EncodeError;
+use crate::topic_ids;
 
 /// Why a response cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +60,24 @@ pub fn encode_request(
         client_id: client_id.cloned(),
     };
     header.encode(out);
-    if let Err(reason) = kinds::encode_request(request, version, out) {
+    let written = match topic_ids::are_in(api as i16, version) {
+        true => encode_by_ids(api, request, out),
+        false => kinds::encode_request(request, version, out),
+    };
+    if let Err(reason) = written {
         frame.abandon(out);
         return Err(EncodeError::Message { api, version, reason });
     }
     frame.end(out, 0).map(drop).ok_or(EncodeError::TooLong { api, version })
+}
+
+fn encode_by_ids(api: ApiKey, request: &RequestKind, out: &mut Vec<u8>) -> Result<(), String> {
+    let (nameless, ids) = topic_ids::split(request);
+    let mut body = Vec::new();
+    kinds::encode_request(&nameless, topic_ids::MESSAGE_VERSION, &mut body)?;
+    let body = topic_ids::to_version_10(api as i16, &body, &ids).ok_or("it is no such request")?;
+    out.extend_from_slice(&body);
+    Ok(())
 }
 
 /// Reads a response of which `frame` holds all that follows the length.

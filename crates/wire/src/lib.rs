@@ -16,7 +16,9 @@ pub mod markers;
 pub mod messages;
 pub mod request;
 pub mod response;
+pub mod topic_ids;
 
 pub mod varint;
 
 mod kinds;
+mod rewrite;

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 
 use crate::messages::write_txn_markers_request::WritableTxnMarker;
-use crate::varint;
+use crate::rewrite::Rewriting;
 
 /// The first version with the field.
 pub const VERSION: i16 = 2;
@@ -34,7 +34,7 @@ pub fn with_transaction_version(mut marker: WritableTxnMarker, version: i8) -> W
 
 /// The body of a request of version 2 as one of version 1; `None` where it is no such body.
 pub fn to_version_1(body: &[u8]) -> Option<Vec<u8>> {
-    let mut reading = Reading { rest: body, out: Vec::with_capacity(body.len() + 64) };
+    let mut reading = Rewriting::new(body);
     reading.array(|marker| {
         marker.copy(8 + 2 + 1)?;
         marker.array(|topic| {
@@ -43,75 +43,11 @@ pub fn to_version_1(body: &[u8]) -> Option<Vec<u8>> {
             topic.tags(None)
         })?;
         marker.copy(4)?;
-        let (&version, rest) = marker.rest.split_first()?;
-        marker.rest = rest;
-        marker.tags(Some(version))
+        let version = marker.take(1)?.first()?;
+        marker.tags(Some((TAG.unsigned_abs(), *version)))
     })?;
     reading.tags(None)?;
-    reading.rest.is_empty().then_some(reading.out)
-}
-
-struct Reading<'a> {
-    rest: &'a [u8],
-    out: Vec<u8>,
-}
-
-impl Reading<'_> {
-    fn copy(&mut self, len: usize) -> Option<()> {
-        let (taken, rest) = self.rest.split_at_checked(len)?;
-        self.out.extend_from_slice(taken);
-        self.rest = rest;
-        Some(())
-    }
-
-    fn number(&mut self) -> Option<u32> {
-        let before = self.rest;
-        let number = varint::read_u32(&mut self.rest).ok()?;
-        self.out.extend_from_slice(&before[..before.len() - self.rest.len()]);
-        Some(number)
-    }
-
-    /// Elements take a byte each at least, so their number is bounded by what is left.
-    fn array(&mut self, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        let count = self.number()?.checked_sub(1)? as usize;
-        if count > self.rest.len() {
-            return None;
-        }
-        (0..count).try_for_each(|_| each(self))
-    }
-
-    fn text(&mut self) -> Option<()> {
-        let len = self.number()?.checked_sub(1)?;
-        self.copy(len as usize)
-    }
-
-    /// The tagged fields of a structure, and one more for the number. Those of a client that knows of more
-    /// than we do say nothing here and are left out.
-    fn tags(&mut self, added: Option<u8>) -> Option<()> {
-        let count = varint::read_u32(&mut self.rest).ok()?;
-        for _ in 0..count {
-            varint::read_u32(&mut self.rest).ok()?;
-            let len = varint::read_u32(&mut self.rest).ok()? as usize;
-            self.rest = self.rest.get(len..)?;
-        }
-        match added {
-            None => self.out.push(0),
-            Some(value) => {
-                self.out.push(1);
-                write_unsigned(TAG.unsigned_abs(), &mut self.out);
-                self.out.extend_from_slice(&[1, value]);
-            }
-        }
-        Some(())
-    }
-}
-
-fn write_unsigned(mut number: u32, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number as u8) | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+    reading.end()
 }
 
 #[cfg(test)]

@@ -1,22 +1,29 @@
 //! Topics in requests about groups: those that do not exist are answered here, the rest goes on.
 //!
 //! As in Kafka a partition that does not exist has a code of its own beside whatever the group's
-//! coordinator says of the others, and a request of which nothing is left asks nobody.
+//! coordinator says of the others, and a request of which nothing is left asks nobody. From version 10
+//! on topics go by their ids: behind this place they have their names.
+
+use std::sync::Arc;
 
 use metadata::Image;
 use model::{ErrorCode, PartitionIndex};
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use wire::messages::offset_fetch_response::{OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
 use wire::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use wire::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, RequestKind,
-    ResponseKind, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse, RequestKind, ResponseKind, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse, from_wire_uuid, to_wire_uuid, topic,
 };
+use wire::topic_ids;
 
 use crate::dispatch::RequestContext;
 use crate::groups::admit::{Operation, Resource, permits};
+use crate::publish::Picture;
 
 /// All that may be done to a group where nothing is forbidden, as Kafka's bits: read, delete, describe,
 /// describe and alter configs.
@@ -28,6 +35,8 @@ pub enum Finish {
     AsIs,
     /// These are added.
     Commit(Vec<OffsetCommitResponseTopic>),
+    /// Ids are added to names, and what the ids of each group did not find.
+    Fetch(Arc<Picture>, Vec<(GroupId, Vec<OffsetFetchResponseTopics>)>),
     /// These are added.
     CommitInTransaction(Vec<TxnOffsetCommitResponseTopic>),
     /// These are added.
@@ -39,8 +48,17 @@ pub enum Finish {
 }
 
 /// What of a request goes to the coordinator, if anything, and what becomes of the answer.
-pub fn resolve(image: &Image, asker: &RequestContext, request: RequestKind) -> (Option<RequestKind>, Finish) {
+pub fn resolve(
+    picture: &Arc<Picture>,
+    asker: &RequestContext,
+    request: RequestKind,
+) -> (Option<RequestKind>, Finish) {
+    let image = &picture.image;
     match request {
+        RequestKind::OffsetFetch(mut request) if asker.version >= topic_ids::VERSION => {
+            let unknown = name_fetched(image, &mut request);
+            (Some(request.into()), Finish::Fetch(picture.clone(), unknown))
+        }
         RequestKind::OffsetCommit(request) => {
             let (request, refused) = commit(image, asker, request);
             (request.map(Into::into), Finish::Commit(refused))
@@ -73,7 +91,7 @@ impl Finish {
             Self::CommitInTransaction(refused) => {
                 TxnOffsetCommitResponse::default().with_topics(refused).into()
             }
-            Self::AsIs | Self::Operations | Self::List => {
+            Self::AsIs | Self::Operations | Self::List | Self::Fetch(..) => {
                 unreachable!("only requests about topics may be left with nothing")
             }
         }
@@ -85,7 +103,10 @@ impl Finish {
             (Self::Commit(refused), ResponseKind::OffsetCommit(response)) if !refused.is_empty() => {
                 let answered = std::mem::replace(&mut response.topics, refused);
                 for topic in answered {
-                    match response.topics.iter_mut().find(|known| known.name == topic.name) {
+                    let is_it = |known: &&mut OffsetCommitResponseTopic| {
+                        (&known.name, known.topic_id) == (&topic.name, topic.topic_id)
+                    };
+                    match response.topics.iter_mut().find(is_it) {
                         Some(known) => known.partitions.extend(topic.partitions),
                         None => response.topics.push(topic),
                     }
@@ -99,6 +120,9 @@ impl Finish {
                         None => response.topics.push(topic),
                     }
                 }
+            }
+            (Self::Fetch(picture, unknown), ResponseKind::OffsetFetch(response)) => {
+                add_ids(&picture.image, response, unknown);
             }
             (Self::Delete(refused), ResponseKind::OffsetDelete(response))
                 if response.error_code == 0 && !refused.is_empty() =>
@@ -137,18 +161,85 @@ fn judge(image: &Image, asker: &RequestContext, topic: &str, partition: i32) -> 
     found.is_none().then_some(ErrorCode::UnknownTopicOrPartition)
 }
 
+/// The name of the topic with that id, if there is one.
+fn give_name(image: &Image, id: wire::messages::WireUuid, name: &mut wire::messages::TopicName) -> bool {
+    let found = image.topic_by_id(from_wire_uuid(id));
+    if let Some(found) = found {
+        *name = topic(found.name.as_str());
+    }
+    found.is_some()
+}
+
+/// Gives names to the topics of a fetch; those that there are not are taken out, and answered here.
+fn name_fetched(
+    image: &Image,
+    request: &mut OffsetFetchRequest,
+) -> Vec<(GroupId, Vec<OffsetFetchResponseTopics>)> {
+    let mut unknown = Vec::new();
+    for group in &mut request.groups {
+        let mut missing = Vec::new();
+        if let Some(topics) = &mut group.topics {
+            topics.retain_mut(|asked| {
+                let is_there = give_name(image, asked.topic_id, &mut asked.name);
+                if !is_there {
+                    let refused = asked.partition_indexes.iter().map(|&index| {
+                        OffsetFetchResponsePartitions::default()
+                            .with_partition_index(index)
+                            .with_committed_offset(-1)
+                            .with_error_code(ErrorCode::UnknownTopicId.code())
+                    });
+                    let answer = OffsetFetchResponseTopics::default().with_topic_id(asked.topic_id);
+                    missing.push(answer.with_partitions(refused.collect()));
+                }
+                is_there
+            });
+        }
+        if !missing.is_empty() {
+            unknown.push((group.group_id.clone(), missing));
+        }
+    }
+    unknown
+}
+
+/// Tells the ids of topics that were committed by name, and what was not found. A topic without an id cannot be told.
+fn add_ids(
+    image: &Image,
+    response: &mut OffsetFetchResponse,
+    unknown: Vec<(GroupId, Vec<OffsetFetchResponseTopics>)>,
+) {
+    for group in &mut response.groups {
+        group.topics.retain_mut(|topic| {
+            if topic.topic_id.is_nil()
+                && let Some(found) = image.topic(&topic.name)
+            {
+                topic.topic_id = to_wire_uuid(found.id);
+            }
+            !topic.topic_id.is_nil()
+        });
+    }
+    for (id, missing) in unknown {
+        let mut groups = response.groups.iter_mut();
+        if let Some(group) = groups.find(|group| group.group_id == id && group.error_code == 0) {
+            group.topics.extend(missing);
+        }
+    }
+}
+
 fn commit(
     image: &Image,
     asker: &RequestContext,
     mut request: OffsetCommitRequest,
 ) -> (Option<OffsetCommitRequest>, Vec<OffsetCommitResponseTopic>) {
     let mut refused = Vec::new();
+    let by_id = asker.version >= topic_ids::VERSION;
     request.topics.retain_mut(|topic| {
         let mut bad = Vec::new();
+        let is_unknown = by_id && !give_name(image, topic.topic_id, &mut topic.name);
         let name = topic.name.as_str();
         topic.partitions.retain(|partition| {
             let index = partition.partition_index;
-            let Some(code) = judge(image, asker, name, index) else { return true };
+            let unknown = is_unknown.then_some(ErrorCode::UnknownTopicId);
+            let Some(code) = unknown.or_else(|| judge(image, asker, name, index)) else { return true };
             let answer = OffsetCommitResponsePartition::default();
             bad.push(answer.with_partition_index(index).with_error_code(code.code()));
             false

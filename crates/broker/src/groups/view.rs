@@ -13,6 +13,12 @@ use crate::publish::Picture;
 /// The feature that brings the new protocol (KIP-848).
 const GROUP_VERSION: &str = "group.version";
 
+/// The one key that may be set at run time for one group and for all.
+const ASSIGNMENT_INTERVAL: &str = "consumer.assignment.interval.ms";
+const ASSIGNMENT_INTERVAL_OF_ALL: &str = "group.consumer.assignment.interval.ms";
+/// The name of what is set for every broker.
+const ALL_BROKERS: &str = "";
+
 /// A picture of the metadata, which never changes.
 pub struct View(pub Arc<Picture>);
 
@@ -54,7 +60,11 @@ impl Cluster for View {
     }
 
     fn group_config(&self, group: &str, key: &str) -> Option<i64> {
-        let resource = ConfigResource { kind: ResourceKind::GROUP, name: group.into() };
-        self.0.image.configs(&resource)?.get(key)?.trim().parse().ok()
+        let set = |kind: ResourceKind, name: &str, key: &str| -> Option<i64> {
+            let resource = ConfigResource { kind, name: name.into() };
+            self.0.image.configs(&resource)?.get(key)?.trim().parse().ok()
+        };
+        let of_all = || set(ResourceKind::BROKER, ALL_BROKERS, ASSIGNMENT_INTERVAL_OF_ALL);
+        set(ResourceKind::GROUP, group, key).or_else(|| of_all().filter(|_| key == ASSIGNMENT_INTERVAL))
     }
 }

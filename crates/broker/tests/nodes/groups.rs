@@ -8,10 +8,12 @@ use crate::support::{Client, Cluster, run};
 use model::ErrorCode;
 use wire::messages::delete_topics_request::DeleteTopicState;
 use wire::messages::metadata_request::MetadataRequestTopic;
-use wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use wire::messages::offset_commit_response::OffsetCommitResponsePartition;
+use wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use wire::messages::{
     DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest,
-    ListGroupsRequest, MetadataRequest, OffsetFetchRequest, ResponseKind, text, topic,
+    ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ResponseKind, text, topic,
 };
 
 /// Few partitions, and nobody waits for more members.
@@ -303,6 +305,65 @@ fn groups_of_several_partitions_are_listed_described_fetched_and_deleted_togethe
         assert!(response.groups.is_empty(), "{response:?}");
         let nothing = client.ask(5, DescribeGroupsRequest::default()).await;
         assert!(matches!(nothing, ResponseKind::DescribeGroups(response) if response.groups.is_empty()));
+        cluster.stop_all().await;
+    });
+}
+
+/// `INDEX OFFSET CODE` of each topic and partition that is told of one group, topics by their order.
+fn told(response: ResponseKind) -> String {
+    let ResponseKind::OffsetFetch(response) = response else { panic!("no offsets") };
+    let group = &response.groups[0];
+    assert_eq!(group.error_code, 0);
+    let parts = group.topics.iter().flat_map(|topic| topic.partitions.iter().map(|it| (topic.topic_id, it)));
+    let parts = parts.map(|(id, it)| {
+        let code = ErrorCode::from_code(it.error_code).name();
+        format!("{} {} {} {code}", id.as_u128() == 99, it.partition_index, it.committed_offset)
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn offsets_are_committed_and_fetched_by_topic_ids() {
+    run(async {
+        let (cluster, client) = started(1, FEW_ON_ONE).await;
+        let group = Group::new("g");
+        assert_eq!(group.commit(&cluster, "t", &[(1, 4)]).await, "t-1 NONE");
+        let (_, id) = leader(&client, "t").await;
+        let stranger = wire::messages::WireUuid::from_u128(99);
+        let partition = |index: i32, offset: i64| {
+            OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(offset)
+        };
+        let topic = |id, partitions| {
+            OffsetCommitRequestTopic::default().with_topic_id(id).with_partitions(partitions)
+        };
+        let topics =
+            vec![topic(stranger, vec![partition(0, 1)]), topic(id, vec![partition(0, 5), partition(9, 5)])];
+        let request = OffsetCommitRequest::default().with_group_id(GroupId(text("g"))).with_topics(topics);
+        let ResponseKind::OffsetCommit(response) = client.ask(10, request).await else { panic!("no answer") };
+        let mut codes: Vec<(bool, i32, &str)> = Vec::new();
+        for topic in &response.topics {
+            assert!(topic.topic_id == id || topic.topic_id == stranger, "{response:?}");
+            let one = |it: &OffsetCommitResponsePartition| {
+                (topic.topic_id == id, it.partition_index, ErrorCode::from_code(it.error_code).name())
+            };
+            codes.extend(topic.partitions.iter().map(one));
+        }
+        codes.sort_unstable();
+        let expected =
+            [(false, 0, "UNKNOWN_TOPIC_ID"), (true, 0, "NONE"), (true, 9, "UNKNOWN_TOPIC_OR_PARTITION")];
+        assert_eq!(codes, expected);
+        assert_eq!(group.offsets(&cluster, "t", &[0, 1]).await, "5 4");
+        let asked = |id, indexes: &[i32]| {
+            OffsetFetchRequestTopics::default().with_topic_id(id).with_partition_indexes(indexes.to_vec())
+        };
+        let fetch = |topics| {
+            let group = OffsetFetchRequestGroup::default().with_group_id(GroupId(text("g")));
+            OffsetFetchRequest::default().with_groups(vec![group.with_topics(topics)])
+        };
+        let some = fetch(Some(vec![asked(stranger, &[3]), asked(id, &[0, 2])]));
+        let expected = "false 0 5 NONE, false 2 -1 NONE, true 3 -1 UNKNOWN_TOPIC_ID";
+        assert_eq!(told(client.ask(10, some).await), expected);
+        assert_eq!(told(client.ask(10, fetch(None)).await), "false 0 5 NONE, false 1 4 NONE");
         cluster.stop_all().await;
     });
 }
