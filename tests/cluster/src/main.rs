@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use kastle_cluster::work::trouble::Trouble;
 use kastle_cluster::work::{chaos, failover, scale, startup};
 use kastle_cluster::{Cluster, Shape};
 
@@ -19,15 +20,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Work {
-    /// Records at acks=all while nodes are killed in turn; everything acknowledged is read back.
+    /// Records at acks=all while nodes are killed, or worse; everything acknowledged is read back.
     Chaos {
         /// Records to deliver.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
-        /// Nodes to kill, in turn.
+        /// What happens meanwhile.
+        #[arg(long, value_enum, default_value_t = Trouble::Kill)]
+        trouble: Trouble,
+        /// How often.
         #[arg(long, default_value_t = 10)]
-        kills: u32,
-        /// Seconds between kills.
+        strikes: u32,
+        /// Seconds between one and the next.
         #[arg(long, default_value_t = 5)]
         interval: u64,
     },
@@ -66,7 +70,10 @@ enum Work {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().work {
-        Work::Chaos { records, kills, interval } => run_chaos(records, kills, interval),
+        Work::Chaos { records, trouble, strikes, interval } => {
+            let interval = Duration::from_secs(interval);
+            run_chaos(&chaos::Chaos { records, trouble, strikes, interval, idempotent: true })
+        }
         Work::Failover { topics, controller, rounds } => run_failover(topics, controller, rounds).await,
         Work::Startup { rounds } => run_startup(rounds).await,
         Work::Scale { topics } => run_scale(topics).await,
@@ -78,9 +85,8 @@ async fn main() -> Result<()> {
     }
 }
 
-fn run_chaos(records: u64, kills: u32, interval: u64) -> Result<()> {
-    let interval = Duration::from_secs(interval);
-    let outcome = chaos::run(&chaos::Chaos { records, kills, interval, idempotent: true })?;
+fn run_chaos(chaos: &chaos::Chaos) -> Result<()> {
+    let outcome = chaos::run(chaos)?;
     println!("{outcome:#?}");
     ensure!(
         outcome.lost == 0 && outcome.duplicates == 0 && outcome.conflicts == 0 && outcome.failed == 0,

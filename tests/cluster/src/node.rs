@@ -103,6 +103,21 @@ impl Node {
         Ok(())
     }
 
+    /// SIGSTOP: it stands still and knows nothing of it.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the node does not run")?;
+        Ok(kill_process(Pid::from_child(process), signal)?)
+    }
+
     /// SIGTERM; waits for the orderly end.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         let mut process = self.process.take().context("the node does not run")?;

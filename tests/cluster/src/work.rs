@@ -6,3 +6,4 @@ pub mod failover;
 mod reader;
 pub mod scale;
 pub mod startup;
+pub mod trouble;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kastle_cluster::work::trouble::Trouble;
 use kastle_cluster::work::{chaos, codecs, failover, scale};
 use kastle_cluster::{Cluster, Shape};
 
@@ -11,12 +12,30 @@ fn what_librdkafka_writes_with_any_codec_it_reads_back() {
     codecs::run(&cluster, 500).expect("as it was sent");
 }
 
+fn check(trouble: Trouble, strikes: u32) {
+    let (records, interval) = (20_000, Duration::from_secs(4));
+    let work = chaos::Chaos { records, trouble, strikes, interval, idempotent: true };
+    let outcome = chaos::run(&work).unwrap_or_else(|error| panic!("{trouble:?}: {error:#}"));
+    assert_eq!((outcome.lost, outcome.duplicates, outcome.conflicts), (0, 0, 0), "{trouble:?}: {outcome:?}");
+    assert_eq!(outcome.acknowledged, work.records, "{trouble:?}: {outcome:?}");
+}
+
 #[test]
-fn nothing_acknowledged_is_lost_while_nodes_are_killed_in_turn() {
-    let work = chaos::Chaos { records: 20_000, kills: 3, interval: Duration::from_secs(4), idempotent: true };
-    let outcome = chaos::run(&work).expect("it runs to its end");
-    assert_eq!((outcome.lost, outcome.duplicates, outcome.conflicts), (0, 0, 0), "{outcome:?}");
-    assert_eq!(outcome.acknowledged, work.records, "{outcome:?}");
+fn nothing_acknowledged_is_lost_while_nodes_are_killed_in_turn_or_all_at_once() {
+    check(Trouble::Kill, 3);
+    check(Trouble::KillAll, 2);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_while_nodes_stand_still_restart_or_lack_room() {
+    check(Trouble::Pause, 2);
+    check(Trouble::Restart, 3);
+    check(Trouble::NoRoom, 2);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_while_replicas_move_and_nodes_are_killed() {
+    check(Trouble::Reassign, 3);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Records at `acks=all` while nodes die by `kill -9` and come back, in turn.
+//! Records at `acks=all` while nodes die and come back, or something else befalls them (`trouble`).
 //!
 //! Every value is unique and carries its own number. What librdkafka reports as
 //! delivered is written down with its partition and offset; afterwards everything is
@@ -16,12 +16,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
-use crate::cluster::{Cluster, Shape};
+use crate::cluster::Cluster;
 use crate::work::reader::reader;
+use crate::work::trouble::Trouble;
 
 const TOPIC: &str = "chaos";
 const PARTITIONS: i32 = 12;
-/// After the last kill everything is delivered within this, or the cluster is stuck.
+/// After the last of it everything is delivered within this, or the cluster is stuck.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 const READ_MAX: Duration = Duration::from_secs(120);
 
@@ -30,9 +31,11 @@ const READ_MAX: Duration = Duration::from_secs(120);
 pub struct Chaos {
     /// Records to deliver.
     pub records: u64,
-    /// Nodes to kill, in turn.
-    pub kills: u32,
-    /// Between a kill and the next; the node restarts in the middle.
+    /// What happens meanwhile.
+    pub trouble: Trouble,
+    /// How often.
+    pub strikes: u32,
+    /// Between one and the next; it heals in the middle.
     pub interval: Duration,
     /// `enable.idempotence`.
     pub idempotent: bool,
@@ -86,9 +89,9 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Runs it on a fresh cluster of three nodes.
+/// Runs it on a fresh cluster.
 pub fn run(chaos: &Chaos) -> Result<Outcome> {
-    let mut cluster = Cluster::start(Shape::of(3).with(&format!("num.partitions={PARTITIONS}")))?;
+    let mut cluster = Cluster::start(chaos.trouble.shape().with(&format!("num.partitions={PARTITIONS}")))?;
     let deliveries = Deliveries::default();
     let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap())
@@ -100,20 +103,20 @@ pub fn run(chaos: &Chaos) -> Result<Outcome> {
         .create_with_context(deliveries.clone())?;
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| send(&producer, chaos));
-        let killing = kill_in_turn(&mut cluster, chaos);
+        let striking = scope.spawn(|| strike(&mut cluster, chaos));
         sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
-        killing
+        striking.join().map_err(|_| anyhow::anyhow!("the trouble panicked"))?
     })?;
-    producer.flush(SETTLE_MAX).context("what was sent is not delivered after the last kill")?;
+    producer.flush(SETTLE_MAX).context("what was sent is not delivered after the last of it")?;
     drop(producer);
     let delivered = std::mem::take(&mut *deliveries.inner.lock().expect("no holder panics"));
     let read = read_back(&cluster, &delivered)?;
     Ok(compare(&delivered, &read))
 }
 
-/// Sends at the pace that spreads the records over the kills.
+/// Sends at the pace that spreads the records over the strikes.
 fn send(producer: &ThreadedProducer<Deliveries>, chaos: &Chaos) -> Result<()> {
-    let span = chaos.interval * chaos.kills;
+    let span = chaos.interval * chaos.strikes;
     let begun = Instant::now();
     for number in 0..chaos.records {
         let due = span.mul_f64(number as f64 / chaos.records as f64);
@@ -134,16 +137,9 @@ fn send(producer: &ThreadedProducer<Deliveries>, chaos: &Chaos) -> Result<()> {
     Ok(())
 }
 
-fn kill_in_turn(cluster: &mut Cluster, chaos: &Chaos) -> Result<()> {
-    let nodes = cluster.nodes.len();
-    for round in 0..chaos.kills as usize {
-        std::thread::sleep(chaos.interval / 2);
-        let node = &mut cluster.nodes[round % nodes];
-        node.kill()?;
-        std::thread::sleep(chaos.interval / 2);
-        node.start()?;
-    }
-    Ok(())
+fn strike(cluster: &mut Cluster, chaos: &Chaos) -> Result<()> {
+    let mut strikes = 0..chaos.strikes as usize;
+    strikes.try_for_each(|round| chaos.trouble.strike(cluster, (TOPIC, PARTITIONS), round, chaos.interval))
 }
 
 /// Everything in the topic, by place.
