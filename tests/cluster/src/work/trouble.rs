@@ -28,6 +28,8 @@ const RESERVE: &str = "log.dir.reserve.bytes";
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// A node that was just killed may be asked first; others are asked then.
 const TRIES: usize = 40;
+/// Between two looks at whether a node was fenced.
+const FENCED_PAUSE: Duration = Duration::from_millis(500);
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,16 +101,27 @@ fn kill(cluster: &mut Cluster, at: usize, away: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Stops a node's process for as long, and until the others have noticed: where it was the active controller,
+/// its sessions begin anew with the next one.
 fn pause(cluster: &mut Cluster, at: usize, away: Duration) -> Result<()> {
-    let witness = (at + 1) % cluster.nodes.len();
+    let witness = cluster.nodes[(at + 1) % cluster.nodes.len()].id;
     let id = cluster.nodes[at].id;
     cluster.nodes[at].pause()?;
     std::thread::sleep(away);
-    let seen = block_on(cluster.metadata_of(cluster.nodes[witness].id));
+    let fenced = await_fenced(cluster, witness, id);
     cluster.nodes[at].resume()?;
-    let is_listed = seen?.brokers.iter().any(|broker| broker.node_id.0 == id);
-    ensure!(!is_listed, "node {id} was stopped for {away:?}, and nobody fenced it");
-    Ok(())
+    fenced
+}
+
+fn await_fenced(cluster: &Cluster, witness: i32, id: i32) -> Result<()> {
+    for _ in 0..TRIES {
+        let seen = block_on(cluster.metadata_of(witness))?;
+        if !seen.brokers.iter().any(|broker| broker.node_id.0 == id) {
+            return Ok(());
+        }
+        std::thread::sleep(FENCED_PAUSE);
+    }
+    bail!("node {id} stands still, and nobody fenced it");
 }
 
 fn lack_room(cluster: &mut Cluster, at: usize, long: Duration) -> Result<()> {
