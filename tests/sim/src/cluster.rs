@@ -68,6 +68,8 @@ pub struct Machine {
     powered: Cell<bool>,
     /// How often the machine was switched on.
     boots: Cell<u32>,
+    /// How many of its disk's syncs had failed when the last process began.
+    failed_before: Cell<u64>,
 }
 
 /// How a machine stands.
@@ -102,6 +104,7 @@ impl Cluster {
                 refusal: Rc::default(),
                 powered: Cell::new(true),
                 boots: Cell::new(1),
+                failed_before: Cell::new(0),
             };
             (id, machine)
         });
@@ -133,6 +136,7 @@ impl Cluster {
             machine.boots.set(machine.boots.get() + 1);
         }
         self.starts.set(self.starts.get() + 1);
+        machine.failed_before.set(machine.disk.counts().failed_syncs);
         let options = NodeOptions {
             config: self.shape.config(id),
             disk: Arc::new(machine.disk.process()),
@@ -312,6 +316,11 @@ impl Machine {
     /// Whether its node serves clients.
     pub fn is_serving(&self) -> bool {
         self.node().is_some_and(|node| node.is_serving())
+    }
+
+    /// Whether its node runs and is to end by itself: a sync failed under it.
+    pub fn is_dying(&self) -> bool {
+        self.is_alive() && self.disk.counts().failed_syncs > self.failed_before.get()
     }
 
     /// Why its node gave up, if it did.

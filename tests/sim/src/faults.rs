@@ -163,6 +163,23 @@ impl Nemesis {
                 Standing::Down | Standing::Off => self.cluster.boot(machine.id),
             }
         }
+        self.see_off_the_dying().await;
+    }
+
+    /// Boots again who dies of a sync that failed before the disks were healed, and was not told yet.
+    async fn see_off_the_dying(&self) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        let machines = &self.cluster.machines;
+        let dying: Vec<NodeId> = machines.values().filter(|it| it.is_dying()).map(|it| it.id).collect();
+        for node in dying {
+            while self.cluster.machine(node).is_dying() && Instant::now() < deadline {
+                sleep(LOOK_EVERY).await;
+            }
+            self.cluster.bury_the_dead();
+            if self.cluster.machine(node).standing() == Standing::Down {
+                self.cluster.boot(node);
+            }
+        }
     }
 
     fn note(&self, kind: Kind, node: Option<NodeId>, begins: bool, detail: String) {

@@ -21,8 +21,10 @@ use crate::workload::client::{Client, Key};
 use crate::workload::coordinator::{Coordinated, Coordinator};
 use crate::workload::queue::Stop;
 use crate::workload::record::{Recorder, partition};
+use ghost::Ghost;
 
 mod asks;
+mod ghost;
 pub mod reader;
 
 /// Where they write.
@@ -50,6 +52,8 @@ pub struct Mover {
     coordinator: Coordinator,
     group: Coordinator,
     session: Option<Session>,
+    /// The session of a process that died: it lives on until it had its say.
+    ghost: Option<Ghost>,
     /// How far it brought the group, or tried to.
     moved: i64,
 }
@@ -129,7 +133,19 @@ impl Mover {
         let coordinator = Coordinator::new(Coordinated::Transaction, &name);
         let group = Coordinator::new(Coordinated::Group, GROUP);
         let place = (TOPIC.to_owned(), number);
-        Self { name, place, client, recorder, board, clock, coordinator, group, session: None, moved: 0 }
+        Self {
+            name,
+            place,
+            client,
+            recorder,
+            board,
+            clock,
+            coordinator,
+            group,
+            session: None,
+            ghost: None,
+            moved: 0,
+        }
     }
 
     /// Takes part until told to stop.
@@ -202,6 +218,7 @@ impl Mover {
                 if !self.produce(session, &key, &values, PATIENCE).await {
                     return false;
                 }
+                self.haunt(&key).await;
             }
         }
         self.client.rng.bool() || self.move_group(session, id).await
@@ -255,6 +272,7 @@ impl Mover {
             };
             self.recorder.transactions(|it, _| it.ended(id, end));
         }
+        self.ghost = Some(Ghost { session: ghost, transaction: id });
         Some(next)
     }
 
