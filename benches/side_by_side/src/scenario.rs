@@ -68,6 +68,18 @@ pub struct Scenario {
     pub run: Run,
 }
 
+impl Scenario {
+    /// One that needs a cluster of its own, and that the floor cannot do.
+    fn alone(
+        name: &'static str,
+        about: &'static str,
+        nodes: i32,
+        run: impl Fn(&mut Cluster<'_>, &Scale) -> Result<Vec<Metric>> + 'static,
+    ) -> Self {
+        Self { name, about, nodes, has_floor: false, is_alone: true, is_huge: false, run: Box::new(run) }
+    }
+}
+
 /// The scenarios that `names` name, whole or by how they begin; all without names.
 pub fn chosen(names: &[String], huge: bool) -> Vec<Scenario> {
     let mut all = produce::scenarios();

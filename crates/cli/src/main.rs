@@ -7,6 +7,7 @@
 mod client;
 mod config_file;
 mod consume;
+mod coordinator;
 mod dev;
 mod dump;
 mod failure;

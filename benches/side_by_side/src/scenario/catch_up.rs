@@ -29,15 +29,12 @@ const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// The one.
 pub fn scenarios() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "catch-up",
-        about: "three nodes, 12 partitions: one was stopped while 2 GiB were written, and comes back",
-        nodes: 3,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(run),
-    }]
+    vec![Scenario::alone(
+        "catch-up",
+        "three nodes, 12 partitions: one was stopped while 2 GiB were written, and comes back",
+        3,
+        run,
+    )]
 }
 
 fn run(cluster: &mut Cluster<'_>, scale: &Scale) -> Result<Vec<Metric>> {

@@ -15,13 +15,8 @@ const LOGS_WITHIN: Duration = Duration::from_secs(300);
 /// A thousand, ten thousand, and with `--huge` fifty thousand.
 pub fn scenarios() -> Vec<Scenario> {
     let scenario = |name, about, partitions: u64, goals: (Option<f64>, Option<f64>)| Scenario {
-        name,
-        about,
-        nodes: 1,
-        has_floor: false,
-        is_alone: true,
         is_huge: partitions > 10_000,
-        run: Box::new(move |cluster, scale| run(cluster, scale, partitions, goals)),
+        ..Scenario::alone(name, about, 1, move |cluster, scale| run(cluster, scale, partitions, goals))
     };
     vec![
         scenario("create-1000", "one node, 100 topics of 10 partitions until all serve", 1_000, (None, None)),

@@ -14,14 +14,8 @@ const ELECTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A broker alone, and the one whose controller is active.
 pub fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, about, with_controller| Scenario {
-        name,
-        about,
-        nodes: 3,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(move |cluster, scale| run(cluster, scale, with_controller)),
+    let scenario = |name, about, with_controller| {
+        Scenario::alone(name, about, 3, move |cluster, scale| run(cluster, scale, with_controller))
     };
     vec![
         scenario("failover", "three nodes, 1,000 partitions, kill -9 of a node that is no controller", false),

@@ -17,14 +17,8 @@ const WARM: u64 = 100;
 
 /// In both protocols.
 pub fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, about, protocol| Scenario {
-        name,
-        about,
-        nodes: 1,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(move |cluster, scale| run(cluster, scale, protocol)),
+    let scenario = |name, about, protocol| {
+        Scenario::alone(name, about, 1, move |cluster, scale| run(cluster, scale, protocol))
     };
     vec![
         scenario(

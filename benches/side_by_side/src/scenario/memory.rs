@@ -16,21 +16,13 @@ pub const SETTLE: Duration = Duration::from_secs(5);
 
 /// Both.
 pub fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, about, run| Scenario {
-        name,
-        about,
-        nodes: 1,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run,
-    };
     vec![
-        scenario("memory-idle", "resident memory of a node that was just started", Box::new(idle)),
-        scenario(
+        Scenario::alone("memory-idle", "resident memory of a node that was just started", 1, idle),
+        Scenario::alone(
             "memory-connections",
             "10,000 connections that each asked one thing: resident memory, and the time it took",
-            Box::new(connections),
+            1,
+            connections,
         ),
     ]
 }

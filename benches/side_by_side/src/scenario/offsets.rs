@@ -31,22 +31,19 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Commits, and their loading.
 pub fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, about, run: fn(&mut Cluster<'_>, &Scale) -> Result<Vec<Metric>>| Scenario {
-        name,
-        about,
-        nodes: 1,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(run),
-    };
     vec![
-        scenario(
+        Scenario::alone(
             "offset-commit",
             "one node, 8 connections, OffsetCommit of one partition each, in turn",
+            1,
             commits,
         ),
-        scenario("offset-load", "one node with 1,000,000 offsets in one partition, started again", loads),
+        Scenario::alone(
+            "offset-load",
+            "one node with 1,000,000 offsets in one partition, started again",
+            1,
+            loads,
+        ),
     ]
 }
 

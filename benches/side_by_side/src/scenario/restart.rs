@@ -18,14 +18,8 @@ const SERVES_WITHIN: Duration = Duration::from_secs(180);
 
 /// In order, and by `kill -9`.
 pub fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, about, is_clean| Scenario {
-        name,
-        about,
-        nodes: 1,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(move |cluster, scale| run(cluster, scale, is_clean)),
+    let scenario = |name, about, is_clean| {
+        Scenario::alone(name, about, 1, move |cluster, scale| run(cluster, scale, is_clean))
     };
     vec![
         scenario("restart-clean", "one node, 1,000 partitions and 1 GiB: SIGTERM, then started again", true),

@@ -16,15 +16,12 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// The one.
 pub fn scenarios() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "shutdown",
-        about: "three nodes, 1,000 partitions, SIGTERM to a node that is no controller",
-        nodes: 3,
-        has_floor: false,
-        is_alone: true,
-        is_huge: false,
-        run: Box::new(run),
-    }]
+    vec![Scenario::alone(
+        "shutdown",
+        "three nodes, 1,000 partitions, SIGTERM to a node that is no controller",
+        3,
+        run,
+    )]
 }
 
 fn run(cluster: &mut Cluster<'_>, scale: &Scale) -> Result<Vec<Metric>> {

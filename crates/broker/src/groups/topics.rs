@@ -161,6 +161,23 @@ fn judge(image: &Image, asker: &RequestContext, topic: &str, partition: i32) -> 
     found.is_none().then_some(ErrorCode::UnknownTopicOrPartition)
 }
 
+/// Takes out the partitions with which something is wrong; the answers to them.
+fn take_out<P, A>(
+    partitions: &mut Vec<P>,
+    index: impl Fn(&P) -> i32,
+    wrong: impl Fn(i32) -> Option<ErrorCode>,
+    answer: impl Fn(i32, i16) -> A,
+) -> Vec<A> {
+    let mut answers = Vec::new();
+    partitions.retain(|partition| {
+        let index = index(partition);
+        let code = wrong(index);
+        answers.extend(code.map(|code| answer(index, code.code())));
+        code.is_none()
+    });
+    answers
+}
+
 /// The name of the topic with that id, if there is one.
 fn give_name(image: &Image, id: wire::messages::WireUuid, name: &mut wire::messages::TopicName) -> bool {
     let found = image.topic_by_id(from_wire_uuid(id));
@@ -233,17 +250,20 @@ fn commit(
     let mut refused = Vec::new();
     let by_id = asker.version >= topic_ids::VERSION;
     request.topics.retain_mut(|topic| {
-        let mut bad = Vec::new();
         let is_unknown = by_id && !give_name(image, topic.topic_id, &mut topic.name);
         let name = topic.name.as_str();
-        topic.partitions.retain(|partition| {
-            let index = partition.partition_index;
+        let wrong = |index| {
             let unknown = is_unknown.then_some(ErrorCode::UnknownTopicId);
-            let Some(code) = unknown.or_else(|| judge(image, asker, name, index)) else { return true };
-            let answer = OffsetCommitResponsePartition::default();
-            bad.push(answer.with_partition_index(index).with_error_code(code.code()));
-            false
-        });
+            unknown.or_else(|| judge(image, asker, name, index))
+        };
+        let bad = take_out(
+            &mut topic.partitions,
+            |it| it.partition_index,
+            wrong,
+            |index, code| {
+                OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+            },
+        );
         if !bad.is_empty() {
             let answer = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
             refused.push(answer.with_topic_id(topic.topic_id).with_partitions(bad));
@@ -260,15 +280,16 @@ fn commit_in_transaction(
 ) -> (Option<TxnOffsetCommitRequest>, Vec<TxnOffsetCommitResponseTopic>) {
     let mut refused = Vec::new();
     request.topics.retain_mut(|topic| {
-        let mut bad = Vec::new();
         let name = topic.name.as_str();
-        topic.partitions.retain(|partition| {
-            let index = partition.partition_index;
-            let Some(code) = judge(image, asker, name, index) else { return true };
-            let answer = TxnOffsetCommitResponsePartition::default();
-            bad.push(answer.with_partition_index(index).with_error_code(code.code()));
-            false
-        });
+        let wrong = |index| judge(image, asker, name, index);
+        let bad = take_out(
+            &mut topic.partitions,
+            |it| it.partition_index,
+            wrong,
+            |index, code| {
+                TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+            },
+        );
         if !bad.is_empty() {
             let answer = TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone());
             refused.push(answer.with_partitions(bad));
@@ -285,15 +306,16 @@ fn delete(
 ) -> (Option<OffsetDeleteRequest>, Vec<OffsetDeleteResponseTopic>) {
     let mut refused = Vec::new();
     request.topics.retain_mut(|topic| {
-        let mut bad = Vec::new();
         let name = topic.name.as_str();
-        topic.partitions.retain(|partition| {
-            let index = partition.partition_index;
-            let Some(code) = judge(image, asker, name, index) else { return true };
-            let answer = OffsetDeleteResponsePartition::default();
-            bad.push(answer.with_partition_index(index).with_error_code(code.code()));
-            false
-        });
+        let wrong = |index| judge(image, asker, name, index);
+        let bad = take_out(
+            &mut topic.partitions,
+            |it| it.partition_index,
+            wrong,
+            |index, code| {
+                OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code)
+            },
+        );
         if !bad.is_empty() {
             refused.push(
                 OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(bad),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::records::{batch, check_led, create, create_beside_1, fetch, leader, offset_at, produce};
+use crate::support::records::{
+    batch, check_led, create, create_beside_1, fetch, leader, next_leader, offset_at, produce,
+};
 use crate::support::{Cluster, run};
 use model::ErrorCode;
 use wire::messages::{Bytes, InitProducerIdRequest, ResponseKind};
@@ -157,13 +159,7 @@ fn what_was_acknowledged_by_all_outlives_its_leader() {
         assert_eq!(refused, Err(ErrorCode::NotLeaderOrFollower));
         cluster.kill(first);
         let survivor = cluster.client(other).await;
-        let second = loop {
-            let (second, _) = leader(&survivor, "t").await;
-            if second != first {
-                break second;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        };
+        let second = next_leader(&survivor, "t", first).await;
         let to_second = cluster.client(second).await;
         assert_eq!(produce(&to_second, "t", -1, batch(&["d"], None)).await, Ok(3));
         assert_eq!(fetch(&to_second, id, 0, 0).await, "@0 a @1 b @2 c @3 d hw=4");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::records::{create, leader, produce_request};
+use crate::support::records::{create, leader, next_leader, produce_request};
 use crate::support::{Client, Cluster, run};
 use model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use wire::batch::{BatchBuilder, Batches, NewRecord, Producer};
@@ -262,13 +262,7 @@ fn another_leader_knows_what_is_open_and_what_was_aborted() {
         assert_eq!(mark(&cluster.client(other).await, 8, true).await, ErrorCode::NotLeaderOrFollower);
         cluster.kill(first);
         let survivor = cluster.client(other).await;
-        let second = loop {
-            let (second, _) = leader(&survivor, "t").await;
-            if second != first {
-                break second;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        };
+        let second = next_leader(&survivor, "t", first).await;
         let client = cluster.client(second).await;
         // How far the log is committed, it may not know yet.
         let open = committed(&client, id, 0).await;

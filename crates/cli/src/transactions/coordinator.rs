@@ -6,18 +6,11 @@ use model::ErrorCode;
 use tokio::time::Instant;
 use wire::messages::describe_transactions_response::TransactionState;
 use wire::messages::list_transactions_response::TransactionState as Listed;
-use wire::messages::{
-    DescribeTransactionsRequest, FindCoordinatorRequest, ListTransactionsRequest, StrBytes, TransactionalId,
-    text,
-};
+use wire::messages::{DescribeTransactionsRequest, ListTransactionsRequest, TransactionalId, text};
 
 use crate::client::{Cluster, PATIENCE, PAUSE, To, answer, refused};
+use crate::coordinator::{Coordinated, find};
 use crate::failure::{Failure, Outcome};
-
-/// The kind of key that a transactional id is.
-const TRANSACTION: i8 = 1;
-/// From which version on several coordinators are asked for at once.
-const SEVERAL: i16 = 4;
 
 /// What each broker lists that coordinates transactions; those that load are waited for.
 pub async fn list(cluster: &mut Cluster, request: &ListTransactionsRequest) -> Outcome<Vec<(i32, Listed)>> {
@@ -54,7 +47,7 @@ pub async fn list(cluster: &mut Cluster, request: &ListTransactionsRequest) -> O
 pub async fn describe(cluster: &mut Cluster, id: &str) -> Outcome<Option<(i32, TransactionState)>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let trouble = match find(cluster, id).await? {
+        let trouble = match find(cluster, Coordinated::Transaction, id).await? {
             Err(code) => code,
             Ok(node) => {
                 let request = DescribeTransactionsRequest::default()
@@ -73,22 +66,4 @@ pub async fn describe(cluster: &mut Cluster, id: &str) -> Outcome<Option<(i32, T
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-async fn find(cluster: &mut Cluster, id: &str) -> Outcome<Result<i32, ErrorCode>> {
-    cluster.metadata(Some(&[]), false).await?;
-    let request = FindCoordinatorRequest::default().with_key_type(TRANSACTION);
-    let version = cluster.version_at(To::Any, &request.clone().into()).await?;
-    let key: StrBytes = text(id);
-    let request = match version {
-        SEVERAL.. => request.with_coordinator_keys(vec![key]),
-        _ => request.with_key(key),
-    };
-    let response = answer!(FindCoordinator, cluster.ask(To::Any, request).await?);
-    let (code, node) = match response.coordinators.first() {
-        Some(found) => (found.error_code, found.node_id),
-        None => (response.error_code, response.node_id),
-    };
-    let code = ErrorCode::from_code(code);
-    Ok(if code.is_error() { Err(code) } else { Ok(node.0) })
 }

@@ -53,14 +53,10 @@ impl Admin {
     pub async fn set_up(&mut self, plans: &[TopicPlan], stop: &Stop) -> bool {
         for (at, plan) in plans.iter().enumerate() {
             let name = format!("q{at}");
-            let mut attempt = 0;
-            while self.create(&name, plan, false).await != AdminOutcome::Done {
-                attempt += 1;
-                if attempt == CREATE_ATTEMPTS || stop.is_set() {
-                    return false;
-                }
-                self.client.back_off(attempt).await;
+            if !self.set_up_apart(&name, plan, stop).await {
+                return false;
             }
+            self.share(&name, plan, false);
         }
         true
     }
@@ -100,22 +96,18 @@ impl Admin {
         if self.living().len() < TOPICS_MAX {
             self.created += 1;
             let plan = TopicPlan::draw(&mut self.client.rng);
-            self.create(&format!("p{}", self.created), &plan, true).await;
+            let name = format!("p{}", self.created);
+            if self.ask_to_create(&name, &plan).await == AdminOutcome::Done {
+                self.share(&name, &plan, true);
+            }
         }
     }
 
-    async fn create(&mut self, name: &str, plan: &TopicPlan, is_passing: bool) -> AdminOutcome {
-        let outcome = self.ask_to_create(name, plan).await;
-        if outcome == AdminOutcome::Done {
-            let entry = TopicEntry {
-                partitions: plan.partitions,
-                replicas: plan.replicas,
-                is_doomed: false,
-                is_passing,
-            };
-            self.board.lock().expect("no holder of this lock panics").add(name, entry);
-        }
-        outcome
+    /// Others may use the topic from now on.
+    fn share(&self, name: &str, plan: &TopicPlan, is_passing: bool) {
+        let entry =
+            TopicEntry { partitions: plan.partitions, replicas: plan.replicas, is_doomed: false, is_passing };
+        self.board.lock().expect("no holder of this lock panics").add(name, entry);
     }
 
     async fn ask_to_create(&mut self, name: &str, plan: &TopicPlan) -> AdminOutcome {

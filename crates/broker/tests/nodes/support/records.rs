@@ -54,6 +54,17 @@ pub async fn leader(client: &Client, name: &str) -> (i32, WireUuid) {
     panic!("{name} has no leader");
 }
 
+/// Leader of partition 0, as soon as it is another than `first`.
+pub async fn next_leader(client: &Client, name: &str, first: i32) -> i32 {
+    loop {
+        let (second, _) = leader(client, name).await;
+        if second != first {
+            return second;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
 pub fn batch(values: &[&str], producer: Option<(i64, i32)>) -> Bytes {
     let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0));
     if let Some((id, base_sequence)) = producer {

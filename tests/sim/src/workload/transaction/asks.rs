@@ -14,8 +14,8 @@ use wire::messages::txn_offset_commit_request::{
 };
 use wire::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, Bytes, EndTxnRequest, GroupId, InitProducerIdRequest,
-    ProduceRequest, ProducerId as WireProducerId, ResponseKind, TransactionalId, TxnOffsetCommitRequest,
-    text, topic,
+    ProduceRequest, ProducerId as WireProducerId, RequestKind, ResponseKind, TransactionalId,
+    TxnOffsetCommitRequest, text, topic,
 };
 
 use super::{GROUP, Mover, Next, Session, Tried, next};
@@ -86,32 +86,19 @@ impl Mover {
             .with_v3_and_below_producer_id(WireProducerId(session.id.get()))
             .with_v3_and_below_producer_epoch(session.epoch.get())
             .with_v3_and_below_topics(vec![added]);
-        let mut trial = Trial::new();
-        while trial.goes_on() {
-            let spoken = (ApiKey::AddPartitionsToTxn, 0, ADD_PARTITIONS_TO);
-            let request = request.clone();
-            let asked = self
-                .coordinator
-                .ask(&mut self.client, &self.recorder, spoken, None, |_| request.into())
-                .await;
-            let answer = match asked {
-                Some(ResponseKind::AddPartitionsToTxn(answer)) => {
-                    let topics = answer.results_by_topic_v3_and_below.iter();
-                    let codes = topics.flat_map(|topic| &topic.results_by_partition);
-                    let codes: Vec<i16> = codes.map(|it| it.partition_error_code).collect();
-                    // Of the partitions beside one that was refused nothing is said but that they were not tried.
-                    let wrong = codes.iter().copied().filter(|code| *code != 0);
-                    let attempted =
-                        |code: &i16| ErrorCode::from_code(*code) != ErrorCode::OperationNotAttempted;
-                    let code = wrong.clone().find(attempted).or(wrong.clone().next()).unwrap_or(0);
-                    Some(ErrorCode::from_code(code))
-                }
-                _ => None,
-            };
-            let next = self.heed(Coordinated::Transaction, answer);
-            trial.take(next, &mut self.client).await;
-        }
-        trial.tried()
+        let spoken = (ApiKey::AddPartitionsToTxn, 0, ADD_PARTITIONS_TO);
+        let told = |answer: ResponseKind| {
+            let ResponseKind::AddPartitionsToTxn(answer) = answer else { return None };
+            let topics = answer.results_by_topic_v3_and_below.iter();
+            let codes = topics.flat_map(|topic| &topic.results_by_partition);
+            let codes: Vec<i16> = codes.map(|it| it.partition_error_code).collect();
+            // Of the partitions beside one that was refused nothing is said but that they were not tried.
+            let wrong = codes.iter().copied().filter(|code| *code != 0);
+            let attempted = |code: &i16| ErrorCode::from_code(*code) != ErrorCode::OperationNotAttempted;
+            let code = wrong.clone().find(attempted).or(wrong.clone().next()).unwrap_or(0);
+            Some(ErrorCode::from_code(code))
+        };
+        self.persist(Coordinated::Transaction, spoken, request.into(), told).await
     }
 
     pub(super) async fn persist_adding_group(&mut self, session: &Session) -> Tried {
@@ -120,22 +107,12 @@ impl Mover {
             .with_producer_id(WireProducerId(session.id.get()))
             .with_producer_epoch(session.epoch.get())
             .with_group_id(GroupId(text(GROUP)));
-        let mut trial = Trial::new();
-        while trial.goes_on() {
-            let spoken = (ApiKey::AddOffsetsToTxn, 0, i16::MAX);
-            let request = request.clone();
-            let asked = self
-                .coordinator
-                .ask(&mut self.client, &self.recorder, spoken, None, |_| request.into())
-                .await;
-            let answer = match asked {
-                Some(ResponseKind::AddOffsetsToTxn(answer)) => Some(ErrorCode::from_code(answer.error_code)),
-                _ => None,
-            };
-            let next = self.heed(Coordinated::Transaction, answer);
-            trial.take(next, &mut self.client).await;
-        }
-        trial.tried()
+        let spoken = (ApiKey::AddOffsetsToTxn, 0, i16::MAX);
+        let told = |answer: ResponseKind| {
+            let ResponseKind::AddOffsetsToTxn(answer) = answer else { return None };
+            Some(ErrorCode::from_code(answer.error_code))
+        };
+        self.persist(Coordinated::Transaction, spoken, request.into(), told).await
     }
 
     pub(super) async fn persist_offset(&mut self, session: &Session, offset: i64) -> Tried {
@@ -153,20 +130,31 @@ impl Mover {
             .with_producer_epoch(session.epoch.get())
             .with_topics(vec![committed]);
         let (least, most) = versions(session, 0, VERIFIED_OFFSETS_FROM);
+        let told = |answer: ResponseKind| {
+            let ResponseKind::TxnOffsetCommit(answer) = answer else { return None };
+            let one = answer.topics.first().and_then(|topic| topic.partitions.first());
+            one.map(|one| ErrorCode::from_code(one.error_code))
+        };
+        self.persist(Coordinated::Group, (ApiKey::TxnOffsetCommit, least, most), request.into(), told).await
+    }
+
+    /// Asks until it is told what cannot change, or too late; `told` takes the code out of an answer.
+    async fn persist(
+        &mut self,
+        of: Coordinated,
+        spoken: (ApiKey, i16, i16),
+        request: RequestKind,
+        told: impl Fn(ResponseKind) -> Option<ErrorCode>,
+    ) -> Tried {
         let mut trial = Trial::new();
         while trial.goes_on() {
-            let spoken = (ApiKey::TxnOffsetCommit, least, most);
-            let request = request.clone();
-            let asked =
-                self.group.ask(&mut self.client, &self.recorder, spoken, None, |_| request.into()).await;
-            let answer = match asked {
-                Some(ResponseKind::TxnOffsetCommit(answer)) => {
-                    let one = answer.topics.first().and_then(|topic| topic.partitions.first());
-                    one.map(|one| ErrorCode::from_code(one.error_code))
-                }
-                _ => None,
+            let coordinator = match of {
+                Coordinated::Transaction => &mut self.coordinator,
+                Coordinated::Group => &mut self.group,
             };
-            let next = self.heed(Coordinated::Group, answer);
+            let request = |_| request.clone();
+            let asked = coordinator.ask(&mut self.client, &self.recorder, spoken, None, request).await;
+            let next = self.heed(of, asked.and_then(&told));
             trial.take(next, &mut self.client).await;
         }
         trial.tried()
