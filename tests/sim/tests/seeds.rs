@@ -19,6 +19,8 @@ const FOUND: &[(u64, &str)] = &[
     (1600, "a batch was committed though the one that it rested on had been refused"),
     (93, "a node stopped before it registered called its logs closed"),
     (202, "the judge held on to what was lost legally"),
+    (144, "a transaction begun by a clock that was ahead stayed open until the time came"),
+    (1982, "a power cut brought back what was cut off, beneath what was written instead"),
 ];
 
 #[test]

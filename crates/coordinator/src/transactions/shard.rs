@@ -8,7 +8,7 @@
 //!
 //! While it appends it answers nothing else: the shell asks one thing at a time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::markers::{self, Ending, Marked, Marker};
 use super::record::{self, ReplayError};
 use super::refuse::{overrule, refuse};
 use super::settings::Settings;
-use super::time::{self, STEPS_MAX};
+use super::time::{self, Deadlines, STEPS_MAX};
 use super::transaction::Transaction;
 use super::{add_partitions, describe, end_txn, init_producer_id};
 use crate::call::{Call, Caller, Now, Reply};
@@ -41,8 +41,8 @@ struct Uncommitted {
     last: Offset,
     steps: Vec<Step>,
     reply: Option<Reply>,
-    /// When the reply becomes an error.
-    due: Millis,
+    /// When they were decided, or loaded.
+    now: Now,
 }
 
 /// Steps whose records are being appended.
@@ -72,8 +72,7 @@ pub struct Shard {
     /// Transactions that were prepared, until they are complete.
     endings: BTreeMap<Arc<str>, Ending>,
     markers: Vec<Marker>,
-    /// When the time of open transactions is up.
-    deadlines: BTreeSet<(i64, Arc<str>)>,
+    deadlines: Deadlines,
     producer_ids: VecDeque<ProducerId>,
     waiting: VecDeque<Call>,
     abort_at: Millis,
@@ -99,7 +98,7 @@ impl Shard {
             ready: Vec::new(),
             endings: BTreeMap::new(),
             markers: Vec::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             producer_ids: VecDeque::new(),
             waiting: VecDeque::new(),
             abort_at: Millis::default(),
@@ -124,7 +123,7 @@ impl Shard {
         if offset < self.high_watermark {
             take(&mut self.committed, &step);
         } else {
-            self.queue(offset, vec![step], None, Millis::default());
+            self.queue(offset, vec![step], None, Now::default());
         }
         Ok(())
     }
@@ -133,10 +132,14 @@ impl Shard {
     pub fn loaded(&mut self, now: Now) {
         self.abort_at = now.clock.after(self.settings.abort_interval);
         self.forget_at = now.clock.after(self.settings.expiration_interval);
+        self.deadlines = Deadlines::default();
+        for entry in &mut self.uncommitted {
+            entry.now = now;
+        }
         // What is pending is followed once it is committed.
         for (id, known) in self.committed.clone() {
             if !self.pending.contains_key(&id) {
-                self.follow(&id, Some(&known));
+                self.follow(&id, Some(&known), now);
             }
         }
         self.send_due(now.clock);
@@ -178,7 +181,8 @@ impl Shard {
             self.endings.values().any(Ending::is_ready).then_some(now),
         ];
         let timers = timers.into_iter().flatten().map(|at| at.max(self.quiet_until));
-        let replies = self.uncommitted.iter().find(|entry| entry.reply.is_some()).map(|entry| entry.due);
+        let replies = self.uncommitted.iter().find(|entry| entry.reply.is_some());
+        let replies = replies.map(|entry| entry.now.clock.after(self.settings.commit_timeout));
         let markers = self.endings.values().filter_map(Ending::due);
         timers.chain(markers).chain(replies).chain(waits.then_some(now)).min()
     }
@@ -245,11 +249,10 @@ impl Shard {
         for step in &trial.steps {
             take(&mut self.written, step);
             if Mutant::MarkedBeforeCommitted.is_planted() {
-                self.follow(&step.id, step.next.as_ref());
+                self.follow(&step.id, step.next.as_ref(), trial.now);
             }
         }
-        let due = trial.now.clock.after(self.settings.commit_timeout);
-        self.queue(last, trial.steps, trial.reply, due);
+        self.queue(last, trial.steps, trial.reply, trial.now);
         self.send_due(trial.now.clock);
     }
 
@@ -278,12 +281,8 @@ impl Shard {
                 if self.pending.get(&step.id) == Some(&first.last) {
                     self.pending.remove(&step.id);
                 }
-                let before = self.committed.get(&step.id).and_then(|known| known.expires_at());
-                if let Some(at) = before {
-                    self.deadlines.remove(&(at, step.id.clone()));
-                }
                 take(&mut self.committed, step);
-                self.follow(&step.id, step.next.as_ref());
+                self.follow(&step.id, step.next.as_ref(), first.now);
             }
             self.ready.extend(first.reply);
         }
@@ -393,24 +392,22 @@ impl Shard {
         })
     }
 
-    fn queue(&mut self, last: Offset, steps: Vec<Step>, reply: Option<Reply>, due: Millis) {
+    fn queue(&mut self, last: Offset, steps: Vec<Step>, reply: Option<Reply>, now: Now) {
         let in_order = self.uncommitted.back().is_none_or(|before| before.last < last);
         assert!(in_order, "records were appended below earlier ones");
         for step in &steps {
             self.pending.insert(step.id.clone(), last);
         }
-        self.uncommitted.push_back(Uncommitted { last, steps, reply, due });
+        self.uncommitted.push_back(Uncommitted { last, steps, reply, now });
     }
 
     /// Does what follows from an id being at `known`: a decided transaction tells its partitions.
-    fn follow(&mut self, id: &Arc<str>, known: Option<&Arc<Transaction>>) {
+    fn follow(&mut self, id: &Arc<str>, known: Option<&Arc<Transaction>>, now: Now) {
+        self.deadlines.see(id, known.map(|known| &**known), now);
         let Some(known) = known else {
             self.endings.remove(id);
             return;
         };
-        if let Some(at) = known.expires_at() {
-            self.deadlines.insert((at, id.clone()));
-        }
         match known.state.prepared() {
             Some(_) => {
                 self.endings.entry(id.clone()).or_insert_with(|| Ending::begin(known));
@@ -429,7 +426,8 @@ impl Shard {
 
     /// Tells those who waited too long for a commit, which may still come.
     fn give_up_waiting(&mut self, now: Millis) {
-        for entry in self.uncommitted.iter_mut().filter(|entry| entry.due <= now) {
+        let patience = self.settings.commit_timeout;
+        for entry in self.uncommitted.iter_mut().filter(|entry| entry.now.clock.after(patience) <= now) {
             let Some(mut reply) = entry.reply.take() else { continue };
             overrule(&mut reply.response, ErrorCode::CoordinatorNotAvailable);
             self.ready.push(reply);

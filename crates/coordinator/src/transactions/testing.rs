@@ -8,6 +8,7 @@
 //!   verify x t-0 | offsets x g | end x commit v5 | describe x | list state=Ongoing
 //!   done x t-0             also retry, gone, fenced: what became of a marker; `all` for each that is out
 //!   ids 3 | no-ids         producer ids come when they are asked for, unless `stingy`
+//!   wall +3600000          the wall clock jumps
 //!   pass 3000 | fail unavailable | hold | release | reload | depose
 //! ```
 //!
@@ -45,6 +46,8 @@ pub struct Life {
     pub settings: Settings,
     pub log: Log,
     pub clock: u64,
+    /// How far the wall clock is from the other.
+    pub wall: i64,
     /// What each client was told last: its producer.
     pub producers: BTreeMap<String, (i64, i16)>,
     /// Markers that nobody has reported on yet, a partition each.
@@ -90,6 +93,7 @@ impl Life {
             settings,
             log: Log::default(),
             clock: BEGINS,
+            wall: 0,
             producers: BTreeMap::new(),
             out: Vec::new(),
             waiting: BTreeMap::new(),
@@ -122,7 +126,7 @@ impl Life {
 
     pub fn now(&self) -> Now {
         let time = i64::try_from(self.clock).expect("a test ends");
-        Now { clock: Millis::new(self.clock), time: Timestamp::new(time) }
+        Now { clock: Millis::new(self.clock), time: Timestamp::new(time + self.wall) }
     }
 
     /// One line of a script.
@@ -131,6 +135,7 @@ impl Life {
         let words: Vec<&str> = line.split(' ').collect();
         match words[0] {
             "pass" => self.pass(words[1].parse().expect("milliseconds")),
+            "wall" => self.wall += words[1].parse::<i64>().expect("milliseconds"),
             "fail" => {
                 self.log.failing = Some(match words[1] {
                     "unavailable" => AppendFailure::Unavailable,

@@ -191,9 +191,8 @@ impl Transaction {
         Self { timeout_ms, partitions: OrdSet::new(), started_at: None, ..self.stepped(State::Empty, now) }
     }
 
-    /// When its time is up, while it is open.
-    pub(super) fn expires_at(&self) -> Option<i64> {
-        let started_at = self.started_at.filter(|_| self.state == State::Ongoing)?;
-        Some(started_at.get().saturating_add(self.timeout_ms.into()))
+    /// When it was opened, while it is open.
+    pub(super) fn opened_at(&self) -> Option<Timestamp> {
+        self.started_at.filter(|_| self.state == State::Ongoing)
     }
 }

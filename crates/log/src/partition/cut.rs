@@ -33,16 +33,21 @@ impl Log {
         }
         self.abandon_swap()?;
         let index = self.segment_index(end);
+        // Where the cut will be is known once the segment was walked through.
+        let durable = self.recovery_point;
+        self.recovery_point = durable.min(self.segments[index].base);
+        let removed = self.segments.split_off(index + 1);
         // Newest first: a crash in between leaves a log without a gap.
-        while self.segments.len() > index + 1 {
-            let segment = self.segments.pop().expect("more than one");
-            self.names_unsynced = true;
+        for segment in removed.iter().rev() {
             self.poison_on(|log| segment.remove_files(log.disk.as_ref(), &log.dir), "remove a segment of")?;
+        }
+        if !removed.is_empty() {
+            self.poison_on(|log| log.disk.sync_dir(&log.dir), "sync")?;
         }
         self.cuts += 1;
         self.lowest_cut = self.lowest_cut.min(end);
         self.truncate_active(end)?;
-        self.recovery_point = self.recovery_point.min(self.end);
+        self.recovery_point = durable.min(self.end);
         self.start = self.start.min(self.end);
         self.epochs.truncate_end(self.end);
         self.persist_epochs()?;
@@ -197,16 +202,11 @@ impl Log {
                 break;
             }
         }
-        // What follows may go to another file, and its sync would leave this one out: below the recovery
-        // point everything counts as durable, also that nothing is there any more.
-        let was_durable = self.recovery_point > segment.base && cut < segment.size;
-        self.poison_on(
-            |_| {
-                file.truncate(u64::from(cut))?;
-                if was_durable { file.sync() } else { Ok(()) }
-            },
-            "truncate",
-        )?;
+        if cut < segment.size {
+            // What follows may go to another file, and reach the disk without this one: a power cut would bring
+            // back what was cut beside what was written in its place.
+            self.poison_on(|_| file.truncate(u64::from(cut)).and_then(|()| file.sync()), "truncate")?;
+        }
         let segment = self.active();
         segment.truncate_indexes(cut);
         segment.aborted.truncate(new_end);

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{Mutant, Offset, TopicId};
+use model::{LeaderEpoch, Mutant, Offset, TopicId};
 use wire::batch::{BatchError, BatchRef};
 
 use crate::disk::{DirEntry, Disk, OpenMode};
@@ -57,6 +57,14 @@ struct Damage {
     reason: String,
     /// A batch begins there, and the file ends within it.
     is_torn: bool,
+    /// A whole batch of that epoch begins there, and reaches into the next segment.
+    overlaps: Option<LeaderEpoch>,
+}
+
+impl Damage {
+    fn at(position: u32, reason: String) -> Self {
+        Self { position, reason, is_torn: false, overlaps: None }
+    }
 }
 
 /// A partition has at most as many producers as fit; an entry takes 46 bytes.
@@ -202,10 +210,14 @@ impl Log {
                 && let Some(reason) = self.hole_before(index, &opening)
             {
                 let position = self.segments[index - 1].size;
-                report = Some(self.cut_damage(index - 1, Damage { position, reason, is_torn: false })?);
+                report = Some(self.cut_damage(index - 1, Damage::at(position, reason))?);
                 break;
             }
             if let Some(mut damage) = self.scan(index, 0, Some(opening.recovery_point))? {
+                if self.came_back(index, &damage)? {
+                    self.cut_tail(index, &damage)?;
+                    continue;
+                }
                 damage.is_torn &= index == last;
                 report = Some(self.cut_damage(index, damage)?);
                 break;
@@ -274,11 +286,19 @@ impl Log {
                 }
                 Err(crate::segment::WalkError::Batch { position, error }) => {
                     let is_torn = matches!(error, BatchError::Partial { .. });
-                    return Ok(Some(Damage { position, reason: error.to_string(), is_torn }));
+                    return Ok(Some(Damage { is_torn, ..Damage::at(position, error.to_string()) }));
                 }
             };
             if let Some(reason) = self.doubt(&file, &placed, base, end, unsynced_from)? {
-                return Ok(Some(Damage { position: placed.position, reason, is_torn: false }));
+                return Ok(Some(Damage::at(placed.position, reason)));
+            }
+            if let Some(next) = self.segments.get(index + 1).map(|next| next.base)
+                && placed.header.next_offset() > next
+            {
+                let end = placed.header.next_offset();
+                let reason = format!("a batch ends at {end}, the next segment begins at offset {next}");
+                let overlaps = Some(placed.header.leader_epoch);
+                return Ok(Some(Damage { overlaps, ..Damage::at(placed.position, reason) }));
             }
             let is_thinned = placed.header.count <= placed.header.last_offset_delta;
             self.segments[index].has_gaps |= is_thinned || placed.header.base_offset > end;
@@ -326,17 +346,43 @@ impl Log {
         Ok(checked.err().map(|error| error.to_string()))
     }
 
+    /// Whether what reaches into the next segment was cut off before that one was begun, and came back with a
+    /// power cut: the batches that took its place are not of an older epoch.
+    fn came_back(&self, index: usize, damage: &Damage) -> Result<bool, LogError> {
+        let Some(epoch) = damage.overlaps else { return Ok(false) };
+        let next = &self.segments[index + 1];
+        let mut walk = Walk::new(self.file_of(index + 1)?, 0, next.size);
+        let first = walk.next().ok().flatten();
+        Ok(next.size == 0 || first.is_some_and(|placed| placed.header.leader_epoch >= epoch))
+    }
+
+    /// Cuts the end of segment `index`, which the next one continues.
+    fn cut_tail(&mut self, index: usize, damage: &Damage) -> Result<(), LogError> {
+        let path = self.segments[index].path(&self.dir);
+        let file = self.file_of(index)?;
+        file.truncate(u64::from(damage.position))
+            .and_then(|()| file.sync())
+            .map_err(LogError::io("truncate", &path))?;
+        self.segments[index].size = damage.position;
+        let (path, at, reason) = (path.display(), damage.position, &damage.reason);
+        self.mended.push(format!("{path}: cut at {at}: {reason}; an earlier cut had not reached the disk"));
+        Ok(())
+    }
+
     /// Cuts segment `index` at `position` and removes the later ones.
     fn cut_damage(&mut self, index: usize, damage: Damage) -> Result<RecoveryReport, LogError> {
-        let Damage { position, reason, is_torn } = damage;
+        let Damage { position, reason, is_torn, overlaps: _ } = damage;
         let path = self.segments[index].path(&self.dir);
         let file = self.file_of(index)?;
         let mut bytes =
             file.len().map_err(LogError::io("look at", &path))?.saturating_sub(u64::from(position));
-        while self.segments.len() > index + 1 {
-            let later = self.segments.pop().expect("more than one");
+        let removed = self.segments.split_off(index + 1);
+        for later in removed.iter().rev() {
             bytes += u64::from(later.size);
             later.remove_files(self.disk.as_ref(), &self.dir).map_err(LogError::io("remove", &path))?;
+        }
+        if !removed.is_empty() {
+            self.disk.sync_dir(&self.dir).map_err(LogError::io("sync", &self.dir))?;
         }
         // What follows may go to another file, whose sync would leave this one out.
         file.truncate(u64::from(position))

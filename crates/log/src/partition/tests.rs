@@ -13,6 +13,7 @@ use crate::disk::{Crash, Disk, MemDisk};
 mod damage;
 mod full;
 mod mended;
+mod overlap;
 
 const DIR: &str = "/data/t-0";
 const RULES: LeaderRules = LeaderRules {

@@ -179,6 +179,42 @@ fn a_transaction_whose_time_is_up_is_aborted_and_its_producer_shut_out() {
 }
 
 #[test]
+fn the_time_of_a_transaction_does_not_jump_with_the_wall_clock() {
+    check(
+        "
+        init x timeout=20000
+        > x init 100/0
+        add x t-0
+        > x add t-0=NONE
+        wall +3600000
+        pass 10000
+        wall -7200000
+        pass 10000
+        pass 10000
+        > marker x 100/2 abort t-0
+        ",
+    );
+}
+
+#[test]
+fn a_coordinator_that_finds_a_transaction_open_gives_it_no_more_than_its_time_again() {
+    check(
+        "
+        wall +3600000
+        init x timeout=20000
+        > x init 100/0
+        add x t-0
+        > x add t-0=NONE
+        wall -3600000
+        reload
+        pass 20000
+        pass 10000
+        > marker x 100/2 abort t-0
+        ",
+    );
+}
+
+#[test]
 fn markers_are_sent_again_until_every_partition_knows_or_is_gone() {
     check(
         "
