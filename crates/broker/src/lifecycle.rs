@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wire::messages::broker_registration_request::{Feature, Listener};
 use wire::messages::{
-    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerId, BrokerRegistrationRequest, ResponseKind, text,
-    to_wire_uuid,
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerId, BrokerRegistrationRequest, ResponseKind,
+    WireUuid, text, to_wire_uuid,
 };
 
 use crate::controller_link::{ControllerLink, LinkError};
@@ -132,6 +132,8 @@ pub struct Lifecycle {
     applied: watch::Receiver<Offset>,
     /// Log directories that failed.
     offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
+    /// Those that are to take no new replicas (KIP-1066).
+    cordoned_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
     pace: Pace,
     standing: watch::Sender<Registration>,
     leave: CancellationToken,
@@ -169,11 +171,12 @@ impl Lifecycle {
         link: ControllerLink,
         applied: watch::Receiver<Offset>,
         offline_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
+        cordoned_dirs: watch::Receiver<BTreeSet<DirectoryId>>,
         pace: Pace,
         leave: CancellationToken,
     ) -> (Self, BrokerState) {
         let (standing, registration) = watch::channel(Registration::default());
-        let lifecycle = Self { describe, link, applied, offline_dirs, pace, standing, leave };
+        let lifecycle = Self { describe, link, applied, offline_dirs, cordoned_dirs, pace, standing, leave };
         (lifecycle, BrokerState { registration })
     }
 
@@ -336,6 +339,7 @@ impl Lifecycle {
             Ok(()) = self.applied.changed(), if fenced => {}
             // Others should lead what was lost, at once.
             Ok(()) = self.offline_dirs.changed() => {}
+            Ok(()) = self.cordoned_dirs.changed() => {}
         }
     }
 
@@ -351,6 +355,9 @@ impl Lifecycle {
             .with_want_fence(false)
             .with_want_shut_down(leaving)
             .with_offline_log_dirs(offline);
+        let cordoned: Vec<WireUuid> =
+            self.cordoned_dirs.borrow_and_update().iter().copied().map(to_wire_uuid).collect();
+        let request = wire::cordoned::with(request, &cordoned);
         let deadline = Instant::now() + self.pace.heartbeat_interval;
         match self.link.request(HEARTBEAT_VERSION, request, deadline).await? {
             ResponseKind::BrokerHeartbeat(response) => Ok(self.judge(epoch, &response)),

@@ -155,7 +155,8 @@ pub fn lose_directories(
     records.push(registration_change(node, broker.epoch.get(), |record| record.log_dirs = left));
 }
 
-fn registration_change(
+/// A change to that registration.
+pub fn registration_change(
     node: NodeId,
     epoch: i64,
     set: impl FnOnce(&mut BrokerRegistrationChangeRecord),

@@ -10,12 +10,15 @@
 //!                      may stop now (and is fenced)
 //! ```
 
+use std::collections::BTreeSet;
+
 use metadata::Broker;
 use model::{BrokerEpoch, DirectoryId, ErrorCode, NodeId, Offset};
+use proto::metadata::MetadataRecord;
 use wire::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, from_wire_uuid};
 
 use crate::decision::Decision;
-use crate::fence::{fence, lose_directories, shut_down, unfence};
+use crate::fence::{fence, lose_directories, registration_change, shut_down, unfence};
 use crate::register_broker::registered_at;
 use crate::sessions::Contact;
 use crate::view::View;
@@ -84,6 +87,7 @@ pub fn decide(
     if !offline.is_empty() {
         lose_directories(view, node, &offline, &mut records);
     }
+    cordon(view, broker, request, &mut records);
     let contact = if begins_to_stop {
         let last = i64::try_from(records.len()).expect("a batch of records is small") - 1;
         Contact::ShutsDown { broker: node, epoch, offset: view.next_offset.plus(last), at: view.now }
@@ -96,6 +100,24 @@ pub fn decide(
         .with_is_fenced(matches!(next, Standing::Fenced | Standing::MayStop))
         .with_should_shut_down(next == Standing::MayStop);
     Ok(Decision { records, response, contact: Some(contact) })
+}
+
+/// Notes which of its directories are to take no new replicas, where that changes (KIP-1066).
+fn cordon(
+    view: &View<'_>,
+    broker: &Broker,
+    request: &BrokerHeartbeatRequest,
+    records: &mut Vec<MetadataRecord>,
+) {
+    let Some(named) = wire::cordoned::of(request) else { return };
+    let named: BTreeSet<DirectoryId> = named.into_iter().map(from_wire_uuid).collect();
+    let had = broker.cordoned_log_dirs.iter().flatten().copied().collect();
+    if named != had && view.image.metadata_version().has_cordoned_log_dirs() {
+        let named = named.into_iter().collect();
+        records.push(registration_change(broker.id, broker.epoch.get(), |record| {
+            record.cordoned_log_dirs = Some(named);
+        }));
+    }
 }
 
 /// The answer to a broker that must register again.

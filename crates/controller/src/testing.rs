@@ -188,6 +188,7 @@ fn broker_record(id: i32, words: &[&str], fields: &BTreeMap<&str, &str>) -> Regi
         fenced: words.contains(&"fenced"),
         in_controlled_shutdown: words.contains(&"stopping"),
         log_dirs: dirs.into_iter().map(directory).collect(),
+        cordoned_log_dirs: fields.get("cordoned").map(|dirs| ids(dirs).into_iter().map(directory).collect()),
         features: vec![BrokerFeature {
             name: METADATA_VERSION.to_owned(),
             min_supported_version: 7,
@@ -284,6 +285,9 @@ fn describe_registration(record: &BrokerRegistrationChangeRecord) -> String {
     }
     if !record.log_dirs.is_empty() {
         out += &format!(" left with {} directories", record.log_dirs.len());
+    }
+    if let Some(cordoned) = &record.cordoned_log_dirs {
+        out += &format!(" cordons {} directories", cordoned.len());
     }
     out
 }

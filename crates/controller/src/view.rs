@@ -40,14 +40,15 @@ impl<'a> View<'a> {
         self.image.broker(node).is_some_and(is_active)
     }
 
-    /// Every broker as placement sees it. One that stops counts as fenced: it is about to be.
+    /// Every broker as placement sees it. One that stops counts as fenced: it is about to be. One all of whose
+    /// directories are cordoned is left out (KIP-1066).
     pub fn usable_brokers(&self) -> Vec<Usable> {
         let usable = |broker: &Broker| Usable {
             node: broker.id,
             rack: broker.rack.clone(),
             fenced: !is_active(broker),
         };
-        self.image.brokers().map(usable).collect()
+        self.image.brokers().filter(|broker| has_uncordoned_dirs(broker)).map(usable).collect()
     }
 
     /// Where a new replica on that broker lies, as far as the controller can know: in its only
@@ -135,4 +136,10 @@ impl<'a> View<'a> {
 
 fn is_active(broker: &Broker) -> bool {
     !broker.fenced && !broker.in_controlled_shutdown
+}
+
+/// Whether a new replica may be put on it; a broker that does not tell of directories takes any.
+fn has_uncordoned_dirs(broker: &Broker) -> bool {
+    let cordoned = broker.cordoned_log_dirs.as_deref().unwrap_or_default();
+    broker.log_dirs.is_empty() || !broker.log_dirs.iter().all(|dir| cordoned.contains(dir))
 }

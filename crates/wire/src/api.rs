@@ -145,7 +145,7 @@ const PRODUCE_ADVERTISED_MIN: i16 = 0;
 
 /// Versions past the library's, one each, whose bytes its last version reads and writes. Kafka 4.3's brokers
 /// send them without asking what we serve, once `metadata.version` is 4.3.
-/// BrokerHeartbeat 2 adds a tagged field to the request, cordoned log directories (KIP-1066), which is skipped.
+/// BrokerHeartbeat 2 adds a tagged field to the request: [`cordoned`](crate::cordoned) log directories (KIP-1066).
 /// ListOffsets 11 adds a special timestamp, the earliest offset to be uploaded (KIP-1023).
 /// WriteTxnMarkers 2 adds a field in between (KIP-1228): [`markers`](crate::markers) writes such a request anew.
 /// OffsetCommit and OffsetFetch 10 tell topics by their ids: [`topic_ids`](crate::topic_ids) writes those anew.

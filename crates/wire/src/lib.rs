@@ -9,6 +9,7 @@ pub mod batch;
 pub mod bounds;
 pub mod client;
 pub mod codec;
+pub mod cordoned;
 pub mod errors;
 pub mod frame;
 pub mod header;

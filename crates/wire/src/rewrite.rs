@@ -67,7 +67,7 @@ impl<'a> Rewriting<'a> {
             None => self.out.push(0),
             Some((tag, value)) => {
                 self.out.push(1);
-                write_unsigned(tag, &mut self.out);
+                varint::write_u32(tag, &mut self.out);
                 self.out.extend_from_slice(&[1, value]);
             }
         }
@@ -80,12 +80,4 @@ impl<'a> Rewriting<'a> {
         self.out.extend_from_slice(&before[..before.len() - self.rest.len()]);
         Some(number)
     }
-}
-
-fn write_unsigned(mut number: u32, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number as u8) | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

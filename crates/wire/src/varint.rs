@@ -35,7 +35,16 @@ pub fn write_i32(value: i32, out: &mut Vec<u8>) {
 
 /// Appends `value` as a zigzag varint.
 pub fn write_i64(value: i64, out: &mut Vec<u8>) {
-    let mut raw = zigzag(value);
+    write_unsigned(zigzag(value), out);
+}
+
+/// Appends `value` as an unsigned varint.
+pub fn write_u32(value: u32, out: &mut Vec<u8>) {
+    write_unsigned(value.into(), out);
+}
+
+#[inline]
+fn write_unsigned(mut raw: u64, out: &mut Vec<u8>) {
     while raw >= 0x80 {
         out.push(raw as u8 | 0x80);
         raw >>= 7;

@@ -19,6 +19,7 @@ use crate::data::fetchers::Fetching;
 use crate::data::open::Found;
 use crate::data::partition::{Key, Outcome, Partition, State};
 use crate::data::plane::Plane;
+use crate::data::rooms::cordon;
 use crate::data::settings::{SettingsSource, TopicSettings};
 use crate::publish::Step;
 
@@ -53,6 +54,7 @@ impl Applier {
     pub fn new(plane: Arc<Plane>, found: BTreeMap<TopicPartition, Found>) -> Self {
         let options = &plane.options;
         let settings = SettingsSource::new(options.node, options.config.clone());
+        cordon(&plane, &settings.cordoned(&Image::default()));
         let mut dir_counts = vec![0; options.log_dirs.len()];
         for log in found.values() {
             dir_counts[log.dir] += 1;
@@ -119,6 +121,7 @@ impl Applier {
             self.plane.fetchers.resize(&self.plane, self.settings.fetchers(image));
             self.settings.set_rates(image, self.plane.options.clock.now(), &self.plane.throttles);
             self.plane.rooms.set_reserve(self.settings.reserve_bytes(image));
+            cordon(&self.plane, &self.settings.cordoned(image));
             let mut all: Vec<_> =
                 self.plane.partitions().iter().map(|it| (it.key.0, it.name.topic.clone())).collect();
             all.dedup();
@@ -163,7 +166,9 @@ impl Applier {
             None => {
                 let works = |dir: &usize| !self.plane.failed_dirs.contains(*dir);
                 let working = (0..self.dir_counts.len()).filter(works);
-                let burden = |&dir: &usize| (self.plane.rooms.level(dir), self.dir_counts[dir]);
+                let rooms = &self.plane.rooms;
+                // The controller may not have heard that all of them are cordoned.
+                let burden = |&dir: &usize| (rooms.is_cordoned(dir), rooms.level(dir), self.dir_counts[dir]);
                 let emptiest = working.min_by_key(burden).unwrap_or(0);
                 self.dir_counts[emptiest] += 1;
                 emptiest

@@ -95,6 +95,8 @@ pub struct DataOptions {
     pub broker: BrokerState,
     /// Where it tells which of `log_dirs` failed.
     pub offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
+    /// Where it tells which of `log_dirs` are to take no new replicas.
+    pub cordoned_dirs: watch::Sender<BTreeSet<DirectoryId>>,
     /// For whatever is drawn at random.
     pub seed: u64,
     /// The marks in the log directories, withdrawn when one fails.

@@ -157,7 +157,13 @@ pub async fn handle(plane: Arc<Plane>, request: AlterReplicaLogDirsRequest) -> A
 fn directory(plane: &Plane, path: &Path) -> Result<usize, ErrorCode> {
     let found = plane.options.log_dirs.iter().position(|(dir, _)| dir == path);
     let found = found.ok_or(ErrorCode::LogDirNotFound)?;
-    if plane.failed_dirs.contains(found) { Err(ErrorCode::KafkaStorageError) } else { Ok(found) }
+    if plane.failed_dirs.contains(found) {
+        Err(ErrorCode::KafkaStorageError)
+    } else if plane.rooms.is_cordoned(found) {
+        Err(ErrorCode::InvalidReplicaAssignment)
+    } else {
+        Ok(found)
+    }
 }
 
 fn ask(plane: &Plane, image: &Image, name: &str, index: i32, to: usize) -> Result<(), ErrorCode> {

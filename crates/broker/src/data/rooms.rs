@@ -12,9 +12,9 @@
 //! A replica that waits leaves the in-sync set, as any slow one does, and catches up
 //! when there is room. Whatever frees room is never refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
 use log::Disk;
@@ -33,6 +33,8 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 const RESERVE_SHARE: i64 = 20;
 /// ... and this at most: enough for the node's own records until somebody comes.
 const RESERVE_MAX: i64 = 1 << 30;
+/// Every one of `log.dirs`, in `cordoned.log.dirs`.
+const ALL_DIRS: &str = "*";
 /// A level is left when there is this share of the reserve more than it takes to enter it.
 const SLACK_SHARE: i64 = 8;
 
@@ -73,6 +75,7 @@ struct Room {
     free: AtomicI64,
     total: AtomicI64,
     level: AtomicU8,
+    cordoned: AtomicBool,
 }
 
 impl Rooms {
@@ -83,6 +86,7 @@ impl Rooms {
             free: AtomicI64::new(i64::MAX),
             total: AtomicI64::new(i64::MAX),
             level: AtomicU8::new(Level::Roomy as u8),
+            cordoned: AtomicBool::new(false),
         };
         Self { node, rooms: dirs.map(room).collect(), reserve: AtomicI64::new(reserve) }
     }
@@ -90,6 +94,25 @@ impl Rooms {
     /// Takes another `log.dir.reserve.bytes`.
     pub fn set_reserve(&self, bytes: i64) {
         self.reserve.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes another `cordoned.log.dirs`.
+    fn set_cordoned(&self, named: &[String]) {
+        let is_meant = |room: &Room, name: &str| name == ALL_DIRS || Path::new(name) == room.path;
+        for room in &self.rooms {
+            room.cordoned.store(named.iter().any(|name| is_meant(room, name)), Ordering::Relaxed);
+        }
+        for name in named.iter().filter(|name| !self.rooms.iter().any(|room| is_meant(room, name))) {
+            tracing::warn!(
+                node = %self.node, dir = name,
+                "cordoned.log.dirs names a directory that is none of this node's log.dirs; it is left out"
+            );
+        }
+    }
+
+    /// Whether no new replicas are to be put into directory `dir` (KIP-1066).
+    pub fn is_cordoned(&self, dir: usize) -> bool {
+        self.rooms.get(dir).is_some_and(|room| room.cordoned.load(Ordering::Relaxed))
     }
 
     /// Whether a client's batch may be appended in directory `dir`.
@@ -186,6 +209,18 @@ impl Rooms {
             ),
         }
     }
+}
+
+/// Takes another `cordoned.log.dirs`, and has the controller told.
+pub fn cordon(plane: &Plane, named: &[String]) {
+    plane.rooms.set_cordoned(named);
+    let dirs = plane.options.log_dirs.iter().enumerate();
+    let cordoned = dirs.filter(|(dir, _)| plane.rooms.is_cordoned(*dir)).map(|(_, (_, id))| *id).collect();
+    plane.options.cordoned_dirs.send_if_modified(|had| {
+        let is_new = *had != cordoned;
+        *had = cordoned;
+        is_new
+    });
 }
 
 impl Level {

@@ -182,6 +182,14 @@ impl SettingsSource {
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(self.config.replication.fetchers)
     }
 
+    /// `cordoned.log.dirs` as it is now.
+    pub fn cordoned(&self, image: &Image) -> Vec<String> {
+        match self.with_layers(image, |layers| layers.value("cordoned.log.dirs")) {
+            Some(Value::List(named)) => named,
+            _ => Vec::new(),
+        }
+    }
+
     /// `log.dir.reserve.bytes` as it is now.
     pub fn reserve_bytes(&self, image: &Image) -> i64 {
         self.number(image, "log.dir.reserve.bytes").unwrap_or(self.config.log.reserve_bytes)

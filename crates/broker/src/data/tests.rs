@@ -78,7 +78,9 @@ impl Fed {
         let pace = Pace { heartbeat_interval: second, registration_max: second, stop_max: second };
         let leave = CancellationToken::new();
         let (offline_dirs, lost) = watch::channel(BTreeSet::new());
-        let (lifecycle, broker) = Lifecycle::new(describe, link.clone(), reached, lost.clone(), pace, leave);
+        let (cordoned_dirs, cordoned) = watch::channel(BTreeSet::new());
+        let (lifecycle, broker) =
+            Lifecycle::new(describe, link.clone(), reached, lost.clone(), cordoned, pace, leave);
         let options = DataOptions {
             node: ME,
             cluster: Uuid::from_u128(9).into(),
@@ -95,6 +97,7 @@ impl Fed {
             controllers: link,
             broker,
             offline_dirs,
+            cordoned_dirs,
             seed: 3,
             running: Running::new(
                 Arc::new(disk.clone()),

@@ -34,6 +34,9 @@ use crate::server::{BoundListener, Server};
 use crate::transactions::Transactions;
 use crate::whereabouts::Whereabouts;
 
+/// Tells of some of this node's log directories.
+type DirsSender = watch::Sender<BTreeSet<DirectoryId>>;
+
 /// The longest that a stop waits for the controller to move this broker's leaderships.
 const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 /// The least that heartbeats may be apart.
@@ -93,11 +96,13 @@ impl Starting {
         let leaving = CancellationToken::new();
         let (applied, reached) = watch::channel(Offset::ZERO);
         let (offline_dirs, lost) = watch::channel(BTreeSet::new());
+        let (cordoned_dirs, cordoned) = watch::channel(BTreeSet::new());
         let (mut lifecycle, broker) = Lifecycle::new(
             self.describe(markers.epoch),
             links.separate(),
             reached,
             lost.clone(),
+            cordoned,
             Pace {
                 heartbeat_interval: self.config.session.heartbeat_interval.max(HEARTBEAT_MIN),
                 registration_max: self.config.session.registration_timeout,
@@ -105,7 +110,8 @@ impl Starting {
             },
             leaving.clone(),
         );
-        let data = self.open_data(&published, &links, &broker, offline_dirs, &markers).await?;
+        let data =
+            self.open_data(&published, &links, &broker, (offline_dirs, cordoned_dirs), &markers).await?;
         if data.as_ref().is_some_and(|data| data.is_damaged()) {
             lifecycle.forget_last_run();
         }
@@ -328,7 +334,7 @@ impl Starting {
         published: &Published,
         links: &ControllerLink,
         broker: &BrokerState,
-        offline_dirs: watch::Sender<BTreeSet<DirectoryId>>,
+        (offline_dirs, cordoned_dirs): (DirsSender, DirsSender),
         markers: &Markers,
     ) -> Result<Option<Arc<Data>>, StartError> {
         if !self.config.roles.is_broker() {
@@ -350,6 +356,7 @@ impl Starting {
             controllers: links.separate(),
             broker: broker.clone(),
             offline_dirs,
+            cordoned_dirs,
             seed: self.rng.u64(..),
             was_clean: markers.clean,
             lost_power: !markers.clean && markers.epoch.is_none(),

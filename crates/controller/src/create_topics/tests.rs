@@ -257,3 +257,22 @@ fn topic_ids_differ_between_topics_and_seeds() {
     };
     assert_ne!(id("t"), id("u"));
 }
+
+#[test]
+fn a_broker_all_of_whose_directories_are_cordoned_takes_no_new_replicas() {
+    let spec = "
+        broker 1
+        broker 2 dirs=7,8 cordoned=7,8
+        broker 3 dirs=9,10 cordoned=9
+    ";
+    let outcome = create(&mut cluster(spec), &request("t partitions=9 replicas=2; u replicas=3"));
+    let placed: Vec<&str> = outcome.lines().filter(|line| line.starts_with("+t-")).collect();
+    assert_eq!(placed.len(), 9, "{outcome}");
+    assert!(
+        placed.iter().all(|line| line.contains("replicas=1,3") || line.contains("replicas=3,1")),
+        "{outcome}"
+    );
+    assert!(outcome.contains("-> u: INVALID_REPLICATION_FACTOR"), "{outcome}");
+    let manual = create(&mut cluster(spec), &request("t on=0:2"));
+    assert!(manual.contains("-> t: 1 x 1"), "who names a broker means it: {manual}");
+}

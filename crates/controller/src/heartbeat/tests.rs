@@ -24,6 +24,9 @@ fn beat(cluster: &mut TestCluster, asked: &str) -> String {
                 .map(|dir| to_wire_uuid(directory(dir)))
                 .collect(),
         );
+    let cordoned = ids(fields.get("cordoned").unwrap_or(&""));
+    let cordoned: Vec<_> = cordoned.into_iter().map(|dir| to_wire_uuid(directory(dir))).collect();
+    let request = wire::cordoned::with(request, &cordoned);
     match decide(&cluster.view(), &request) {
         Ok(decision) => {
             let (records, response) = cluster.take(decision);
@@ -98,6 +101,18 @@ fn a_broker_that_returns_leads_what_nobody_leads() {
         -> caught-up
         ",
     );
+}
+
+#[test]
+fn the_directories_that_a_broker_cordons_are_noted_when_they_change() {
+    const OPEN: &str = "broker 1 dirs=7,8";
+    const CORDONED: &str = "broker 1 dirs=7,8 cordoned=8";
+    check(OPEN, "id=1 cordoned=8", "broker 1 cordons 1 directories\n-> caught-up");
+    check(CORDONED, "id=1 cordoned=8", "-> caught-up");
+    check(CORDONED, "id=1 cordoned=7,8", "broker 1 cordons 2 directories\n-> caught-up");
+    check(CORDONED, "id=1", "broker 1 cordons 0 directories\n-> caught-up");
+    check(OPEN, "id=1", "-> caught-up");
+    check(&format!("feature metadata.version=29\n{OPEN}"), "id=1 cordoned=8", "-> caught-up");
 }
 
 #[test]

@@ -241,3 +241,25 @@ fn a_node_that_dies_at_any_step_of_a_move_has_its_records_afterwards() {
         });
     }
 }
+
+#[test]
+fn a_cordoned_directory_takes_no_new_replicas_until_it_is_opened_again() {
+    run(async {
+        let disk = disk();
+        let mut fed = with_one(&disk).await;
+        let cordon = |value: Option<&str>| -> MetadataRecord {
+            let (resource_name, name) = ("1".to_owned(), "cordoned.log.dirs".to_owned());
+            let value = value.map(str::to_owned);
+            ConfigRecord { resource_type: 4, resource_name, name, value }.into()
+        };
+        fed.feed(vec![cordon(Some("/b"))]).await;
+        assert_eq!(ask(&fed, "/b", "t", 0).await, ErrorCode::InvalidReplicaAssignment);
+        fed.feed(vec![partition(TOPIC, 1, &[1], 1), partition(TOPIC, 2, &[1], 1)]).await;
+        assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 0));
+        fed.feed(vec![cordon(Some("*")), partition(TOPIC, 3, &[1], 1)]).await;
+        assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 1), "it must lie somewhere");
+        fed.feed(vec![cordon(None), partition(TOPIC, 4, &[1], 1)]).await;
+        assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 2));
+        assert!(fed.data.stop().await);
+    });
+}
