@@ -27,7 +27,7 @@ mod view;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{GroupsConfig, NodeConfig};
-use coordinator::{Route, Shard, route};
+use coordinator::{Cause, Rebalanced, Route, Shard, route};
 use model::{ErrorCode, Uuid};
 use wire::messages::{RequestKind, ResponseKind};
 
@@ -60,7 +60,7 @@ impl Groups {
         let settings = shard::settings(&config.groups);
         let terms = Terms {
             new: Box::new(move |high_watermark, _| Shard::new(settings.clone(), high_watermark)),
-            run: Box::new(|_, errand| match errand {}),
+            run: Box::new(|_, rebalanced| tell(&rebalanced)),
             published: published.clone(),
             codec: shard::codec(*codec),
             load_bytes: topic.load_buffer_bytes as usize,
@@ -145,6 +145,13 @@ impl Groups {
             }
         }
     }
+}
+
+/// A line in the node's log for each rebalance.
+fn tell(Rebalanced { group, cause }: &Rebalanced) {
+    let Cause { generation, member, client, reason, .. } = &**cause;
+    let (member, client_id, host) = (member.as_str(), client.id.as_str(), client.host.as_str());
+    tracing::info!(%group, generation, member, client_id, host, reason, "a group rebalances");
 }
 
 fn refused(request: &RequestKind, version: i16, code: ErrorCode) -> ResponseKind {

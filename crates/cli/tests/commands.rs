@@ -328,6 +328,7 @@ fn a_groups_offsets_are_moved_shown_and_deleted() {
     check(at, &on("groups lag g --no-seconds"), 0, &["STABLE-LAG", "16"]);
     check(at, &on("groups list --state empty --type classic"), 0, &["g ", "Empty"]);
     check(at, &on("groups describe g"), 0, &["type classic  state Empty  members 0", "partitions 2  lag 16"]);
+    assert_eq!(json("groups describe g")[0]["rebalances"], serde_json::json!([]));
     assert_eq!(json("groups members g").as_array().map(Vec::len), Some(0));
     check_strategies(at, node.address());
     let exported = run(at, &on("groups reset-offsets g --all-topics --to-current --export"), "").stdout;

@@ -22,12 +22,13 @@ pub(crate) mod sync_group;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::{OrdMap, OrdSet, Vector};
-use model::Timestamp;
+use imbl::{OrdMap, OrdSet};
+use model::{Millis, Timestamp};
 use proto::offsets::{GroupMetadataValue, MemberMetadata};
 use wire::messages::{Bytes, StrBytes, text};
 
 use crate::alarm::Alarm;
+use crate::cause::Causes;
 use crate::refusal::Refusal;
 
 pub use member::{Member, Protocol, Waiting};
@@ -35,14 +36,9 @@ pub use member::{Member, Protocol, Waiting};
 /// The protocol type of consumers.
 pub const CONSUMER: &str = "consumer";
 
-/// How many of its last rebalances a group remembers the reasons of.
-pub(crate) const CAUSES_MAX: usize = 16;
 /// How many ids may be handed out and not used yet. Each is kept for a session timeout, half an hour at most; a client
 /// that asks and asks must not fill the memory.
 pub(crate) const EXPECTED_MAX: usize = 10_000;
-/// The longest reason kept of a client's own words (KIP-800).
-const REASON_CHARS_MAX: usize = 255;
-
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -59,12 +55,10 @@ pub enum Phase {
 /// How a rebalance began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preparing {
-    /// The group was empty: wait a little for more members, longer as long as they come.
+    /// The group was empty: wait a little for more members, from each that comes on, but not beyond that.
     First {
-        /// How much longer it may become.
-        remaining: Duration,
-        /// Whether somebody came since the wait began.
-        newcomer: bool,
+        /// When the wait is over in any case.
+        until: Millis,
     },
     /// Members were there before.
     Again,
@@ -80,19 +74,6 @@ impl Phase {
             Self::Stable => "Stable",
         }
     }
-}
-
-/// Why a rebalance began (KIP-800).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    /// When.
-    pub at: Timestamp,
-    /// The generation it ended.
-    pub generation: i32,
-    /// Because of whom; empty when of nobody in particular.
-    pub member: StrBytes,
-    /// In words; the client's own where it gave a reason.
-    pub reason: String,
 }
 
 /// A classic group.
@@ -115,7 +96,8 @@ pub struct Group {
     joining: usize,
     /// Members of this generation that have not asked for their assignment yet.
     unsynced: OrdSet<StrBytes>,
-    causes: Vector<Cause>,
+    /// Why it rebalanced lately.
+    pub(crate) causes: Causes,
     /// The wait for joins, or for syncs.
     pub(crate) alarm: Alarm,
 }
@@ -136,7 +118,7 @@ impl Group {
             known_by: OrdMap::new(),
             joining: 0,
             unsynced: OrdSet::new(),
-            causes: Vector::new(),
+            causes: Causes::default(),
             alarm: Alarm::default(),
         }
     }
@@ -283,11 +265,6 @@ impl Group {
         self.joining
     }
 
-    /// Why it rebalanced lately, the last reason last.
-    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
-        self.causes.iter()
-    }
-
     /// Whether it has no members and prepares none.
     pub fn is_empty(&self) -> bool {
         self.phase == Phase::Empty
@@ -394,15 +371,6 @@ impl Group {
     fn set_phase(&mut self, phase: Phase, now: Timestamp) {
         self.phase = phase;
         self.phase_since = Some(now);
-    }
-
-    fn remember(&mut self, at: Timestamp, member: &StrBytes, reason: &str) {
-        if self.causes.len() == CAUSES_MAX {
-            self.causes.pop_front();
-        }
-        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
-        let cause = Cause { at, generation: self.generation, member: member.clone(), reason };
-        self.causes.push_back(cause);
     }
 
     /// Adds a member; it leads when it is the first.

@@ -1,6 +1,7 @@
 //! DescribeGroups: classic groups with their members, and what a stable one has divided.
 
 use model::ErrorCode;
+use proto::rebalances::TAG;
 use wire::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId, StrBytes, text};
 
@@ -17,8 +18,15 @@ const DEAD: &str = "Dead";
 
 /// Answers at once.
 pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &DescribeGroupsRequest) {
+    let asks_why = request.unknown_tagged_fields.contains_key(&TAG);
     let describe = |id: &GroupId| match turn.core.groups.get(id.as_str()) {
-        Some(Group::Classic(group)) => described(id, group),
+        Some(Group::Classic(group)) => {
+            let described = described(id, group);
+            match asks_why {
+                true => described.with_unknown_tagged_field(TAG, group.causes.to_bytes()),
+                false => described,
+            }
+        }
         Some(Group::Consumer(_)) => {
             dead(id, call.caller.version, Refusal::NotClassic { group: id.to_string() })
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::cause::Cause;
 use crate::{classic, consumer};
 
 /// What kinds of group there are.
@@ -69,10 +70,10 @@ impl Group {
     }
 
     /// Why it rebalanced lately, the last reason last.
-    pub fn causes(&self) -> Vec<&classic::Cause> {
+    pub fn causes(&self) -> Vec<&Cause> {
         match self {
-            Self::Classic(group) => group.causes().collect(),
-            Self::Consumer(watched) => watched.causes().collect(),
+            Self::Classic(group) => group.causes.iter().collect(),
+            Self::Consumer(watched) => watched.causes.iter().collect(),
         }
     }
 

@@ -24,7 +24,7 @@
 //! commits   committed(high_watermark) when it moves
 //! ends      a batch of a transaction goes in with its producer (producer_of), and is replayed with it; when the
 //!           marker of one is in the log: end_transaction(now, producer, commit, offset), replay_end in a load
-//! answers   replies() after each of these: what may go out now
+//! answers   replies() after each of these: what may go out now; rebalanced(): what the node's log is to tell
 //! the end   resign(): everybody who waits is told NOT_COORDINATOR; then drop the shard
 //! ```
 //!
@@ -39,6 +39,8 @@
 //!   not be written; here the leader may send it again, and the others wait on.
 //! - A request that a client sends again releases the one before (REBALANCE_IN_PROGRESS); Kafka never answers that.
 //! - A JoinGroup that is refused leaves no empty group behind.
+//! - The initial delay runs from the last member that came. Kafka looks once a delay whether somebody did, so it waits
+//!   up to twice as long for nobody.
 //! - An empty group whose next member holds a fresh id is not deleted under it.
 //! - A regular expression is looked up within the heartbeat that brings it, not in the background: its member has its
 //!   topics with the first answer. The records are Kafka's, the expression's right before the raised epoch.
@@ -47,6 +49,7 @@
 
 pub mod alarm;
 pub mod call;
+mod cause;
 pub mod classic;
 pub mod cluster;
 pub mod consumer;
@@ -79,6 +82,7 @@ mod turn;
 mod txn_offset_commit;
 
 pub use call::{Call, Caller, Client, Now, Reply, Token};
+pub use cause::{Cause, Rebalanced};
 pub use cluster::Cluster;
 pub use dispatch::is_ours;
 pub use group::{Group, GroupKind};

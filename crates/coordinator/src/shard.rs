@@ -16,7 +16,8 @@ use model::{ErrorCode, Millis, Offset, ProducerId};
 use wire::messages::{RequestKind, StrBytes, SyncGroupResponse};
 
 use crate::call::{Call, Caller, Now, Reply};
-use crate::classic::rebalance::{self, Reason};
+use crate::cause::{Because, Rebalanced};
+use crate::classic::rebalance;
 use crate::classic::{self, Waiting};
 use crate::cluster::{Cluster, NoTopics};
 use crate::consumer::watch;
@@ -97,6 +98,7 @@ enum Asker {
 struct Trial {
     before: Core,
     replies: Vec<Reply>,
+    rebalanced: Vec<Rebalanced>,
     asker: Asker,
     now: Now,
 }
@@ -115,6 +117,8 @@ pub struct Shard {
     replayed_beyond: Option<Offset>,
     trial: Option<Trial>,
     ready: Vec<Reply>,
+    /// Rebalances that began and were not told yet.
+    rebalanced: Vec<Rebalanced>,
     quiet_until: Millis,
 }
 
@@ -131,6 +135,7 @@ impl Shard {
             replayed_beyond: None,
             trial: None,
             ready: Vec::new(),
+            rebalanced: Vec::new(),
             quiet_until: Millis::default(),
         }
     }
@@ -212,6 +217,8 @@ impl Shard {
         for (key, _) in hard.offsets().iter().filter(|(key, _)| hard.group(&key.group).is_none()) {
             if last != Some(&key.group) {
                 turn.put(&key.group, classic::Group::new(now.time));
+        let rebalanced = turn.rebalanced;
+        self.rebalanced.extend(rebalanced);
             }
             last = Some(&key.group);
         }
@@ -266,6 +273,7 @@ impl Shard {
             }
         })
     }
+        self.rebalanced.extend(trial.rebalanced);
 
     /// The records are in the log, the last of them at `last`.
     pub fn appended(&mut self, last: Offset) {
@@ -288,6 +296,11 @@ impl Shard {
     }
 
     /// Takes the answers that may go out.
+    /// Takes the rebalances that began.
+    pub fn rebalanced(&mut self) -> Vec<Rebalanced> {
+        std::mem::take(&mut self.rebalanced)
+    }
+
     pub fn replies(&mut self) -> Vec<Reply> {
         std::mem::take(&mut self.ready)
     }
@@ -332,10 +345,11 @@ impl Shard {
         let before = if undo { self.core.clone() } else { Core::default() };
         let mut turn = turn(&mut self.core, &self.settings, &self.cluster, &self.committed, now);
         act(&mut turn);
-        let Turn { records, replies, behind_all, unwritable, .. } = turn;
+        let Turn { records, replies, rebalanced, behind_all, unwritable, .. } = turn;
         assert!(undo || records.is_empty(), "a request that only reads wrote a record");
-        let trial = Trial { before, replies, asker, now };
+        let trial = Trial { before, replies, rebalanced, asker, now };
         if unwritable.is_some() {
+            self.rebalanced.extend(trial.rebalanced);
             self.undo(trial, AppendFailure::Unwritable);
             return Vec::new();
         }
@@ -410,6 +424,7 @@ fn turn<'a>(
         now,
         settings,
         cluster: cluster.as_ref(),
+        rebalanced: Vec::new(),
         core,
         committed,
         records: Vec::new(),
@@ -426,8 +441,8 @@ fn begin(turn: &mut Turn<'_>, id: &Arc<str>, mut group: classic::Group) {
         rebalance::hear(turn, id, &mut group, member);
     }
     if members.len() > turn.settings.members_max {
-        let reason = Reason { member: &members[0], text: "the group is larger than group.max.size" };
-        rebalance::prepare(turn, id, &mut group, reason);
+        let because = Because::of_nobody("the group is larger than group.max.size");
+        rebalance::prepare(turn, id, &mut group, because);
     }
     turn.put(id, group);
 }

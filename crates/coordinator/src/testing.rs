@@ -3,9 +3,9 @@
 //! A script is commands, each followed by the answers it causes, which begin with `>`:
 //!
 //! ```text
-//!   join a v4 instance=i topics=t,u        also protocols=range,sticky type=connect session=10000 rebalance=60000
+//!   join a v4 instance=i topics=t,u reason=r   also protocols=range,sticky type=connect session=10000 rebalance=60000
 //!   > a join MEMBER_ID_REQUIRED a.1        ids are told as the client id and a count
-//!   sync a a.1=x b.2=y | beat a | leave a reason | leave instance=i | rejoin: `join` again, with the id it has
+//!   sync a a.1=x b.2=y | beat a | leave a reason=r | leave instance=i | rejoin: `join` again, with the id it has
 //!   commit a t-0=5 | fetch t-0 | fetch all | fetch stable t-0 | delete-offset t-0
 //!   describe | list state=Empty type=classic | delete | group h: the group meant from here on
 //!   hb a topics=t regex=[tu] epoch=1 own | hb a leave | describe-consumer | topics t:3 u:2 | log: see `consumer`
@@ -211,6 +211,7 @@ impl Life {
                     .with_session_timeout_ms(rest.number("session", 10_000))
                     .with_rebalance_timeout_ms(rest.number("rebalance", 60_000))
                     .with_protocol_type(text(rest.value("type").unwrap_or("consumer")))
+                    .with_reason(rest.value("reason").map(text))
                     .with_protocols(names.filter(|name| !name.is_empty()).map(protocol).collect());
                 (version, request.into())
             }
@@ -249,7 +250,8 @@ impl Life {
                     request.member_id = member;
                 } else {
                     let identity = MemberIdentity::default().with_member_id(member);
-                    request.members = vec![identity.with_group_instance_id(instance)];
+                    let reason = rest.value("reason").map(text);
+                    request.members = vec![identity.with_group_instance_id(instance).with_reason(reason)];
                 }
                 (version, request.into())
             }

@@ -1,5 +1,6 @@
 //! Lives of groups, told as scripts; each file is one subject.
 
+mod causes;
 mod consumer;
 mod failures;
 mod loading;

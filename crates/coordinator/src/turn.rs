@@ -8,6 +8,7 @@ use wire::messages::{JoinGroupResponse, ResponseKind, StrBytes, SyncGroupRespons
 
 use crate::alarm::{Alarms, Subject};
 use crate::call::{Caller, Now, Reply};
+use crate::cause::Rebalanced;
 use crate::classic;
 use crate::cluster::Cluster;
 use crate::consumer::{self, Watched};
@@ -41,6 +42,8 @@ pub(crate) struct Turn<'a> {
     pub committed: &'a Offsets,
     pub records: Vec<Record>,
     pub replies: Vec<Reply>,
+    /// Rebalances that began.
+    pub rebalanced: Vec<Rebalanced>,
     /// The answers may tell of what earlier turns appended, so they wait for that as well.
     pub behind_all: bool,
     /// A record that has no bytes: the whole turn is undone.
@@ -52,12 +55,18 @@ pub(crate) struct Mark {
     core: Core,
     records: usize,
     replies: usize,
+    rebalanced: usize,
 }
 
 impl Turn<'_> {
     /// Where the turn stands.
     pub fn mark(&self) -> Mark {
-        Mark { core: self.core.clone(), records: self.records.len(), replies: self.replies.len() }
+        Mark {
+            core: self.core.clone(),
+            records: self.records.len(),
+            replies: self.replies.len(),
+            rebalanced: self.rebalanced.len(),
+        }
     }
 
     /// As if nothing had been done since.
@@ -65,6 +74,7 @@ impl Turn<'_> {
         *self.core = mark.core;
         self.records.truncate(mark.records);
         self.replies.truncate(mark.replies);
+        self.rebalanced.truncate(mark.rebalanced);
     }
 
     /// Answers.
@@ -149,8 +159,9 @@ impl Turn<'_> {
             None => Ok(Watched::default()),
             Some(Group::Consumer(watched)) => Ok(Watched::clone(watched)),
             Some(Group::Classic(group)) if group.is_empty() => {
+                let watched = Watched::after(group.causes.clone());
                 self.delete(id);
-                Ok(Watched::default())
+                Ok(watched)
             }
             Some(Group::Classic(group)) => {
                 let group = group.clone();

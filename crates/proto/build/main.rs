@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Each schema file, and the enum over its records when they are told apart by a key.
-const SCHEMAS: &[(&str, Option<&str>)] =
-    &[("metadata", Some("MetadataRecord")), ("control", None), ("offsets", None), ("transactions", None)];
+const SCHEMAS: &[(&str, Option<&str>)] = &[
+    ("metadata", Some("MetadataRecord")),
+    ("control", None),
+    ("offsets", None),
+    ("rebalances", None),
+    ("transactions", None),
+];
 
 fn main() {
     let proto = Path::new(&var("CARGO_MANIFEST_DIR")).join("../../proto");

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod control;
 pub mod metadata;
 pub mod offsets;
+pub mod rebalances;
 pub mod transactions;
 
 pub use codec::{DecodeError, EncodeError, Float64, Message};

@@ -1,11 +1,11 @@
 //! The group coordinator's shard as something to host, and its settings.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use config::{Bounded, GroupsConfig, OffsetsCodec};
 use coordinator::{
-    AppendFailure, Call, ConsumerSettings, Migration, Now, Record, ReplayError, Reply, Settings, Shard,
+    AppendFailure, Call, ConsumerSettings, Migration, Now, Rebalanced, Record, ReplayError, Reply, Settings,
+    Shard,
 };
 use model::{Millis, Offset};
 use wire::batch::{self, BatchHeader, EndMarker};
@@ -16,7 +16,8 @@ use crate::groups::view::View;
 use crate::publish::Picture;
 
 impl Hosted for Shard {
-    type Errand = Infallible;
+    /// What goes into the node's log.
+    type Errand = Rebalanced;
     type ReplayError = ReplayError;
 
     fn see(&mut self, picture: &Arc<Picture>) {
@@ -85,8 +86,8 @@ impl Hosted for Shard {
         Self::replies(self)
     }
 
-    fn errands(&mut self) -> Vec<Infallible> {
-        Vec::new()
+    fn errands(&mut self) -> Vec<Rebalanced> {
+        self.rebalanced()
     }
 
     fn resign(self) -> Vec<Reply> {

@@ -6,13 +6,14 @@ use crate::support::groups::{Group, find};
 use crate::support::records::{batch, create, leader, produce};
 use crate::support::{Client, Cluster, run};
 use model::ErrorCode;
+use proto::rebalances::{Rebalances, TAG};
 use wire::messages::delete_topics_request::DeleteTopicState;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::messages::offset_commit_response::OffsetCommitResponsePartition;
 use wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use wire::messages::{
-    DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest,
+    Bytes, DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest,
     ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ResponseKind, text, topic,
 };
 
@@ -45,6 +46,37 @@ fn a_member_joins_is_heard_commits_and_reads_back_what_it_committed() {
         assert_eq!(group.leave(&cluster).await, ErrorCode::None);
         assert_eq!(group.heartbeat(&cluster).await, ErrorCode::UnknownMemberId);
         assert_eq!(group.offsets(&cluster, "t", &[0, 1, 2]).await, "5 -1 7");
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn why_a_group_rebalanced_is_told_to_whoever_asks_for_it() {
+    run(async {
+        let (cluster, client) = started(1, FEW_ON_ONE).await;
+        let (mut one, mut two) = (Group::new("g"), Group::new("h"));
+        one.join(&cluster).await;
+        two.join(&cluster).await;
+        assert_eq!(two.leave(&cluster).await, ErrorCode::None);
+        let groups = ["g", "h"].map(|id| GroupId(text(id))).to_vec();
+        let request = DescribeGroupsRequest::default().with_groups(groups);
+        let ResponseKind::DescribeGroups(silent) = client.ask(6, request.clone()).await else {
+            panic!("none")
+        };
+        assert!(silent.groups.iter().all(|group| group.unknown_tagged_fields.is_empty()));
+        let asking = request.with_unknown_tagged_field(TAG, Bytes::new());
+        // Before version 5 there are no tagged fields.
+        client.ask(4, asking.clone()).await;
+        let ResponseKind::DescribeGroups(told) = client.ask(6, asking).await else { panic!("none") };
+        for group in &told.groups {
+            let told = Rebalances::from_bytes(&group.unknown_tagged_fields[&TAG]).expect("it is whole");
+            let told: Vec<&str> = told.rebalances.iter().map(|told| told.reason.as_str()).collect();
+            let expected: &[&str] = match group.group_id.as_str() {
+                "g" => &["a member joined"],
+                _ => &["a member joined", "a member left"],
+            };
+            assert_eq!(told, expected);
+        }
         cluster.stop_all().await;
     });
 }

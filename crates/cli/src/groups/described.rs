@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use model::ErrorCode;
 use proto::DecodeError;
 use proto::codec::Reader;
+use proto::rebalances::{Rebalance, Rebalances, TAG};
 use wire::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup as ConsumerGroup, Member as ConsumerMember,
 };
 use wire::messages::describe_groups_response::{DescribedGroup as ClassicGroup, DescribedGroupMember};
 use wire::messages::{
-    ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, ResponseKind, StrBytes, text,
+    Bytes, ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, ResponseKind, StrBytes, text,
 };
 
 use crate::client::{Cluster, answer, refused, unexpected};
@@ -36,6 +37,8 @@ pub struct Described {
     pub epochs: Option<(i32, i32)>,
     pub coordinator: i32,
     pub members: Vec<Member>,
+    /// Why it rebalanced lately, as far as its coordinator remembers; nothing from one that is not of our kind.
+    pub rebalances: Vec<Rebalance>,
 }
 
 /// One of its members.
@@ -89,7 +92,9 @@ pub async fn find(cluster: &mut Cluster, group: &str) -> Outcome<Option<Describe
 }
 
 async fn classic(cluster: &mut Cluster, group: &str) -> Outcome<Option<Described>> {
-    let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))]);
+    let request = DescribeGroupsRequest::default()
+        .with_groups(vec![GroupId(text(group))])
+        .with_unknown_tagged_field(TAG, Bytes::new());
     let deed = format!("describe {group}");
     let code = |response: &ResponseKind| match response {
         ResponseKind::DescribeGroups(response) => code_of(response.groups.first().map(|it| it.error_code)),
@@ -109,7 +114,9 @@ async fn classic(cluster: &mut Cluster, group: &str) -> Outcome<Option<Described
 }
 
 async fn consumer(cluster: &mut Cluster, group: &str) -> Outcome<Option<Described>> {
-    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![GroupId(text(group))]);
+    let request = ConsumerGroupDescribeRequest::default()
+        .with_group_ids(vec![GroupId(text(group))])
+        .with_unknown_tagged_field(TAG, Bytes::new());
     let deed = format!("describe {group}");
     let code = |response: &ResponseKind| match response {
         ResponseKind::ConsumerGroupDescribe(response) => {
@@ -150,6 +157,7 @@ fn from_classic(coordinator: i32, group: &ClassicGroup) -> Described {
         epochs: None,
         coordinator,
         members: group.members.iter().map(member).collect(),
+        rebalances: rebalances(&group.unknown_tagged_fields),
     }
 }
 
@@ -161,8 +169,15 @@ fn from_consumer(coordinator: i32, group: ConsumerGroup) -> Described {
         assignor: group.assignor_name.to_string(),
         epochs: Some((group.group_epoch, group.assignment_epoch)),
         coordinator,
+        rebalances: rebalances(&group.unknown_tagged_fields),
         members: group.members.into_iter().map(consumer_member).collect(),
     }
+}
+
+/// What cannot be read is of a later release, and the rest of the answer is worth showing.
+fn rebalances(fields: &BTreeMap<i32, Bytes>) -> Vec<Rebalance> {
+    let told = fields.get(&TAG).and_then(|bytes| Rebalances::from_bytes(bytes).ok());
+    told.map(|told| told.rebalances).unwrap_or_default()
 }
 
 fn consumer_member(member: ConsumerMember) -> Member {

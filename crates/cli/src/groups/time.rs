@@ -20,6 +20,26 @@ pub fn timestamp(text: &str) -> Option<i64> {
     Some(days_since_1970(year, month, day) * DAY_MS + time_of_day(time)? - zone_ms)
 }
 
+/// As UTC, to the millisecond; what no calendar here has as the number it is.
+pub fn text(timestamp: i64) -> String {
+    let (days, of_day) = (timestamp.div_euclid(DAY_MS), timestamp.rem_euclid(DAY_MS));
+    // Years of 366 days are a few too few, never too many.
+    let mut year = 1970 + days / 366;
+    if timestamp < 0 || year > 9999 {
+        return timestamp.to_string();
+    }
+    while days_since_1970(year + 1, 1, 1) <= days {
+        year += 1;
+    }
+    let mut month = 1;
+    while month < 12 && days_since_1970(year, month + 1, 1) <= days {
+        month += 1;
+    }
+    let day = days - days_since_1970(year, month, 1) + 1;
+    let (hours, minutes, seconds) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
+    format!("{year}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", of_day % 1_000)
+}
+
 /// A span in milliseconds.
 pub fn duration(text: &str) -> Option<i64> {
     match text.strip_prefix('P') {
@@ -131,7 +151,17 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, timestamp};
+    use super::{DAY_MS, duration, text, timestamp};
+
+    #[test]
+    fn a_time_is_written_as_it_is_read() {
+        for day in (0..200_000).chain([2_932_896]) {
+            let time = day * DAY_MS + 86_399_999 - day;
+            assert_eq!(timestamp(&text(time)), Some(time), "{}", text(time));
+        }
+        assert_eq!(text(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!((text(-5), text(i64::MAX)), ("-5".to_owned(), i64::MAX.to_string()));
+    }
 
     #[test]
     fn a_time_is_read_with_and_without_a_zone() {

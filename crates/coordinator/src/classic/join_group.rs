@@ -9,9 +9,10 @@ use std::time::Duration;
 use model::ErrorCode;
 use wire::messages::{JoinGroupRequest, StrBytes, text};
 
-use super::rebalance::{self, Reason};
+use super::rebalance;
 use super::{EXPECTED_MAX, Group, Phase, Preparing, Waiting};
 use crate::call::Call;
+use crate::cause::Because;
 use crate::consumer;
 use crate::group;
 use crate::record::Entry;
@@ -46,12 +47,16 @@ fn join(turn: &mut Turn<'_>, call: &Call, request: &JoinGroupRequest) -> Outcome
             return consumer::classic::join(turn, call, request, &id);
         }
         None if !member.is_empty() => return Err(refuse(Refusal::unknown_member(member))),
+        None => Group::new(turn.now.time),
         // An empty group of the new protocol makes room, if anybody comes.
-        Some(_) | None => Group::new(turn.now.time),
+        Some(group::Group::Consumer(watched)) => {
+            Group { causes: watched.causes.clone(), ..Group::new(turn.now.time) }
+        }
     };
     if !accepts(&group, turn.settings.members_max, member) {
+        let because = Because::of(&group, member, "the group is full");
         rebalance::take_out(turn, &mut group, member);
-        rebalance::after_loss(turn, &id, &mut group, Reason { member, text: "the group is full" });
+        rebalance::after_loss(turn, &id, &mut group, because);
         turn.put(&id, group);
         return Err((Refusal::GroupFull { max: turn.settings.members_max }, StrBytes::default()));
     }
@@ -172,10 +177,9 @@ fn take_over(
         turn.write(Entry::Classic(id.clone(), Some(group.to_value())));
         return;
     }
-    let reason = "a static member came back under a new id";
-    let reason = Reason { member: new, text: reason };
     if quiet || group.phase == Phase::CompletingRebalance {
-        rebalance::prepare_for(turn, id, group, call, request, reason);
+        let why = "a static member came back under a new id";
+        rebalance::prepare_for(turn, id, group, call, request, new, why);
     } else {
         rebalance::update(group, turn, call, request, new);
         rebalance::complete_if_all_joined(turn, id, group);
@@ -211,8 +215,6 @@ fn come_back(
         turn.reply(call.caller, response);
         return Ok(());
     }
-    let text = request.reason.as_ref().map_or("a member joined again", |reason| reason.as_str());
-    let reason = Reason { member: &member, text };
     match group.phase {
         Phase::PreparingRebalance(preparing) => {
             rebalance::update(group, turn, call, request, &member);
@@ -220,7 +222,28 @@ fn come_back(
                 rebalance::complete_if_all_joined(turn, id, group);
             }
         }
-        _ => rebalance::prepare_for(turn, id, group, call, request, reason),
+        _ => {
+            let why = why_again(group, &member, request);
+            rebalance::prepare_for(turn, id, group, call, request, &member, why);
+        }
     }
     Ok(())
+}
+
+/// What is new about a member that joins again.
+fn why_again(group: &Group, member: &StrBytes, request: &JoinGroupRequest) -> &'static str {
+    let known = group.member(member);
+    if known.is_some_and(|known| known.matches(request)) {
+        return if group.leader() == Some(member) {
+            "the leader joined again"
+        } else {
+            "a member joined again"
+        };
+    }
+    let had = known.iter().flat_map(|known| known.protocols.iter()).map(|protocol| &protocol.name);
+    if had.eq(request.protocols.iter().map(|protocol| &protocol.name)) {
+        "a member joined again with another subscription"
+    } else {
+        "a member joined again with other assignors"
+    }
 }

@@ -8,8 +8,9 @@ use wire::messages::leave_group_response::MemberResponse;
 use wire::messages::{LeaveGroupRequest, LeaveGroupResponse, StrBytes};
 
 use super::Group;
-use super::rebalance::{self, Reason};
+use super::rebalance;
 use crate::call::Call;
+use crate::cause::Because;
 use crate::consumer;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
@@ -51,21 +52,23 @@ fn leave(turn: &mut Turn<'_>, request: &LeaveGroupRequest, members: &[MemberIden
     let Some(mut group) = turn.classic(&id) else {
         return vec![ErrorCode::UnknownMemberId; members.len()];
     };
-    let mut last: Option<(StrBytes, &str)> = None;
+    let mut last: Option<Because> = None;
+    let mut gone = 0;
     let mut codes = Vec::with_capacity(members.len());
     for member in members {
         codes.push(match find(&group, member) {
             Ok(found) => {
+                gone += 1;
+                let text = if gone == 1 { "a member left".into() } else { format!("{gone} members left") };
+                last = Some(Because::of(&group, &found, text).saying(member.reason.as_ref()));
                 rebalance::take_out(turn, &mut group, &found);
-                let reason = member.reason.as_ref().map_or("a member left", |reason| reason.as_str());
-                last = Some((found, reason));
                 ErrorCode::None
             }
             Err(refusal) => refusal.code(),
         });
     }
-    if let Some((member, text)) = last {
-        rebalance::after_loss(turn, &id, &mut group, Reason { member: &member, text });
+    if let Some(because) = last {
+        rebalance::after_loss(turn, &id, &mut group, because);
         turn.put(&id, group);
     }
     codes

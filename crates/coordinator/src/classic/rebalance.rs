@@ -13,19 +13,13 @@ use wire::messages::{JoinGroupRequest, JoinGroupResponse, StrBytes, SyncGroupRes
 use super::{Group, Member, Phase, Preparing, Waiting};
 use crate::alarm::Subject;
 use crate::call::Call;
+use crate::cause::{self, Because};
 use crate::record::Entry;
 use crate::turn::Turn;
 
 /// How long a member that joins for the first time may wait for the others: it cannot heartbeat yet, and if its
 /// client has gone, nothing else would tell.
 const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Because of whom a rebalance begins, and why.
-#[derive(Clone, Copy)]
-pub(crate) struct Reason<'a> {
-    pub member: &'a StrBytes,
-    pub text: &'a str,
-}
 
 /// Puts a member's session off: it was heard, or an answer to it says so.
 pub(crate) fn hear(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, member: &StrBytes) {
@@ -63,8 +57,9 @@ pub(crate) fn add(
     request: &JoinGroupRequest,
     member: StrBytes,
 ) {
-    if let Phase::PreparingRebalance(Preparing::First { newcomer, .. }) = &mut group.phase {
-        *newcomer = true;
+    if let Phase::PreparingRebalance(Preparing::First { until }) = group.phase {
+        let due = turn.now.clock.after(turn.settings.initial_rebalance_delay);
+        turn.set_rebalance(id, group, due.min(until));
     }
     if group.members.is_empty() {
         group.protocol_type = Some(super::member::own(&request.protocol_type));
@@ -74,8 +69,8 @@ pub(crate) fn add(
     joining.alarm = alarm;
     group.insert(joining);
     put_off(turn, id, group, &member, NEW_MEMBER_JOIN_TIMEOUT);
-    let text = request.reason.as_ref().map_or("a member joined", |reason| reason.as_str());
-    prepare_or_complete(turn, id, group, Reason { member: &member, text });
+    let because = Because::of(group, &member, "a member joined").saying(request.reason.as_ref());
+    prepare_or_complete(turn, id, group, because);
 }
 
 /// Takes in what a member says anew, and lets it wait for the others.
@@ -103,10 +98,12 @@ pub(crate) fn prepare_for(
     group: &mut Group,
     call: &Call,
     request: &JoinGroupRequest,
-    reason: Reason<'_>,
+    member: &StrBytes,
+    text: &'static str,
 ) {
-    update(group, turn, call, request, reason.member);
-    prepare(turn, id, group, reason);
+    let because = Because::of(group, member, text).saying(request.reason.as_ref());
+    update(group, turn, call, request, member);
+    prepare(turn, id, group, because);
 }
 
 /// Answers whoever waits for a member that goes, or asks again.
@@ -118,12 +115,6 @@ pub(crate) fn dismiss(turn: &mut Turn<'_>, waiting: Waiting, member: &StrBytes, 
     }
 }
 
-/// Takes a member out for good, and begins a rebalance when it matters.
-pub(crate) fn drop_member(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, reason: Reason<'_>) {
-    take_out(turn, group, reason.member);
-    after_loss(turn, id, group, reason);
-}
-
 /// Takes a member out; who waits for it is told to start over.
 pub(crate) fn take_out(turn: &mut Turn<'_>, group: &mut Group, member: &StrBytes) {
     if let Some(gone) = group.remove(member) {
@@ -133,10 +124,10 @@ pub(crate) fn take_out(turn: &mut Turn<'_>, group: &mut Group, member: &StrBytes
 }
 
 /// Goes on with fewer members.
-pub(crate) fn after_loss(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, reason: Reason<'_>) {
+pub(crate) fn after_loss(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, because: Because) {
     match group.phase {
         Phase::Empty => {}
-        Phase::CompletingRebalance | Phase::Stable => prepare(turn, id, group, reason),
+        Phase::CompletingRebalance | Phase::Stable => prepare(turn, id, group, because),
         Phase::PreparingRebalance(_) => complete_if_all_joined(turn, id, group),
     }
 }
@@ -150,32 +141,31 @@ pub(crate) fn session_ended(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Grou
     let Some(known) = group.member(member) else { return };
     // Who waits for an answer cannot heartbeat, and is not asked to. The first join alone has its own limit.
     if known.is_new || known.waiting == Waiting::Nothing {
-        drop_member(turn, id, group, Reason { member, text: "a member's session timed out" });
+        let because = Because::of(group, member, "a member's session timed out");
+        take_out(turn, group, member);
+        after_loss(turn, id, group, because);
     }
 }
 
 /// Begins a rebalance, or goes on with the one that is.
-pub(crate) fn prepare_or_complete(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, reason: Reason<'_>) {
+fn prepare_or_complete(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, because: Because) {
     match group.phase {
         Phase::PreparingRebalance(_) => complete_if_all_joined(turn, id, group),
-        _ => prepare(turn, id, group, reason),
+        _ => prepare(turn, id, group, because),
     }
 }
 
 /// Begins a rebalance.
-pub(crate) fn prepare(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, reason: Reason<'_>) {
-    group.remember(turn.now.time, reason.member, reason.text);
+pub(crate) fn prepare(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group, because: Because) {
+    cause::note(turn, id, &mut group.causes, group.generation, because);
     if group.phase == Phase::CompletingRebalance {
         cancel_syncs(turn, id, group);
     }
     group.alarm.clear();
     if group.phase == Phase::Empty {
         let delay = turn.settings.initial_rebalance_delay;
-        let remaining = group.rebalance_timeout().saturating_sub(delay);
-        group.set_phase(
-            Phase::PreparingRebalance(Preparing::First { remaining, newcomer: false }),
-            turn.now.time,
-        );
+        let until = turn.now.clock.after(group.rebalance_timeout().max(delay));
+        group.set_phase(Phase::PreparingRebalance(Preparing::First { until }), turn.now.time);
         turn.set_rebalance(id, group, turn.now.clock.after(delay));
         return;
     }
@@ -217,12 +207,6 @@ pub(crate) fn complete_if_all_joined(turn: &mut Turn<'_>, id: &Arc<str>, group: 
 pub(crate) fn time_is_up(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group) {
     match group.phase {
         Phase::Empty => {}
-        Phase::PreparingRebalance(Preparing::First { remaining, newcomer: true }) if !remaining.is_zero() => {
-            let delay = turn.settings.initial_rebalance_delay.min(remaining);
-            let remaining = remaining.saturating_sub(turn.settings.initial_rebalance_delay);
-            group.phase = Phase::PreparingRebalance(Preparing::First { remaining, newcomer: false });
-            turn.set_rebalance(id, group, turn.now.clock.after(delay));
-        }
         Phase::PreparingRebalance(_) => complete(turn, id, group),
         Phase::CompletingRebalance | Phase::Stable => drop_unsynced(turn, id, group),
     }
@@ -231,12 +215,21 @@ pub(crate) fn time_is_up(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group) 
 /// Members that never asked for their assignment have no share in the next.
 fn drop_unsynced(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group) {
     let late: Vec<StrBytes> = group.unsynced.iter().cloned().collect();
-    let Some(first) = late.first() else { return };
+    let Some(because) = of_several(group, &late, "did not ask for its assignment in time") else { return };
     for member in &late {
         take_out(turn, group, member);
     }
-    let text = format!("{} members did not ask for their assignment in time", late.len());
-    prepare(turn, id, group, Reason { member: first, text: &text });
+    prepare(turn, id, group, because);
+}
+
+/// Because of the first of several members, with how many there are.
+pub(crate) fn of_several(group: &Group, members: &[StrBytes], what: &str) -> Option<Because> {
+    let (first, more) = members.split_first()?;
+    let text = match more.len() {
+        0 => format!("a member {what}"),
+        more => format!("a member {what}, and {more} more"),
+    };
+    Some(Because::of(group, first, text))
 }
 
 /// Ends the wait for joins: who did not join is out, and the others are a new generation.
@@ -249,6 +242,9 @@ fn complete(turn: &mut Turn<'_>, id: &Arc<str>, group: &mut Group) {
         .filter(|member| !matches!(member.waiting, Waiting::Join(_)) && member.instance.is_none())
         .map(|member| member.id.clone())
         .collect();
+    if let Some(because) = of_several(group, &absent, "did not join in time") {
+        cause::note(turn, id, &mut group.causes, group.generation, because);
+    }
     for member in &absent {
         group.remove(member);
     }

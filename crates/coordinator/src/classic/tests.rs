@@ -44,14 +44,3 @@ fn members_that_change_or_go_are_counted_no_more() {
     assert_eq!(group.elect_protocol(), Some(text("sticky")));
     assert_eq!(group.known_by.len(), 1);
 }
-
-#[test]
-fn only_so_many_reasons_are_kept() {
-    let mut group = group("a:range");
-    for number in 0..40 {
-        group.remember(Timestamp::new(number), &text("a"), &"x".repeat(1000));
-    }
-    let causes: Vec<&Cause> = group.causes().collect();
-    assert_eq!((causes.len(), causes[0].at), (CAUSES_MAX, Timestamp::new(24)));
-    assert_eq!(causes[0].reason.len(), REASON_CHARS_MAX);
-}

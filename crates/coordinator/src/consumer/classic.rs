@@ -16,6 +16,7 @@ use super::member::{Current, State};
 use super::{Group, Id, Member, Watched, downgrade, heartbeat, leave, target, upgrade, watch};
 use crate::alarm::Subject;
 use crate::call::Call;
+use crate::cause::Because;
 use crate::classic::{CONSUMER, member};
 use crate::refusal::Refusal;
 use crate::settings::Migration;
@@ -103,11 +104,9 @@ fn join_as(
     turn.reply(call.caller, response);
     if downgrades && downgrade::convert(turn, id, &[]) {
         if has_changed {
-            downgrade::rebalance(
-                turn,
-                id,
-                "the group went back to the classic protocol with other subscriptions",
-            );
+            let why = "a member joined: the group went back to the classic protocol with other subscriptions";
+            let because = Because::of_consumer(member, Some(&updated), why);
+            downgrade::rebalance(turn, id, because.saying(request.reason.as_ref()));
         }
         return Ok(());
     }
@@ -284,13 +283,19 @@ pub(crate) fn leave(
     members: &[MemberIdentity],
 ) -> Vec<ErrorCode> {
     let mut gone: Vec<Id> = Vec::new();
+    let mut said: Option<&StrBytes> = None;
     let mut codes = Vec::with_capacity(members.len());
     for identity in members {
         let found = find_leaving(&watched.group, identity);
         codes.push(found.as_ref().map_or_else(Refusal::code, |_| ErrorCode::None));
-        gone.extend(found.ok().filter(|found| !gone.contains(found)));
+        if let Some(found) = found.ok().filter(|found| !gone.contains(found)) {
+            if gone.is_empty() {
+                said = identity.reason.as_ref();
+            }
+            gone.push(found);
+        }
     }
-    leave::fence(turn, id, &gone, leave::LEFT_ITSELF);
+    leave::fence(turn, id, &gone, leave::LEFT_ITSELF, said);
     codes
 }
 

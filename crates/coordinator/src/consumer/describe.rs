@@ -1,5 +1,6 @@
 //! ConsumerGroupDescribe: groups of the new protocol, with what each member has and is to have.
 
+use proto::rebalances::TAG;
 use wire::messages::consumer_group_describe_response::*;
 use wire::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId, StrBytes, text, to_wire_uuid,
@@ -21,9 +22,16 @@ const SPEAKS_CONSUMER: i8 = 1;
 pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &ConsumerGroupDescribeRequest) {
     turn.behind_all = true;
     let enabled = heartbeat::check_enabled(turn);
+    let asks_why = request.unknown_tagged_fields.contains_key(&TAG);
     let describe = |id: &GroupId| match turn.core.groups.get(id.as_str()) {
         _ if enabled.is_err() => refused(id, &Refusal::NoConsumerProtocol),
-        Some(group::Group::Consumer(watched)) => described(turn, id, watched.group()),
+        Some(group::Group::Consumer(watched)) => {
+            let described = described(turn, id, watched.group());
+            match asks_why {
+                true => described.with_unknown_tagged_field(TAG, watched.causes.to_bytes()),
+                false => described,
+            }
+        }
         Some(_) => refused(id, &Refusal::NotConsumer { group: id.to_string() }),
         None => refused(id, &Refusal::GroupIdNotFound { group: id.to_string() }),
     };

@@ -6,6 +6,7 @@ use wire::messages::{Bytes, text};
 
 use super::{Group, Id, Member, embedded};
 use crate::call::Client;
+use crate::cause::Because;
 use crate::classic::{self, Waiting, rebalance};
 use crate::record::Entry;
 use crate::turn::Turn;
@@ -29,6 +30,7 @@ pub(crate) fn convert(turn: &mut Turn<'_>, id: &Arc<str>, leaving: &[Id]) -> boo
     let Some(mut classic) = classic::Group::downgraded(group.epoch(), members, turn.now.time) else {
         return false;
     };
+    classic.causes = turn.consumer(id).map(|watched| watched.causes).unwrap_or_default();
     turn.delete(id);
     turn.write(Entry::Classic(id.clone(), Some(classic.to_value())));
     let ids: Vec<_> = classic.members().map(|member| member.id.clone()).collect();
@@ -40,10 +42,9 @@ pub(crate) fn convert(turn: &mut Turn<'_>, id: &Arc<str>, leaving: &[Id]) -> boo
 }
 
 /// Lets the members of a group that was just converted join anew.
-pub(crate) fn rebalance(turn: &mut Turn<'_>, id: &Arc<str>, why: &str) {
+pub(crate) fn rebalance(turn: &mut Turn<'_>, id: &Arc<str>, because: Because) {
     let Some(mut group) = turn.classic(id) else { return };
-    let Some(first) = group.members().next().map(|member| member.id.clone()) else { return };
-    rebalance::prepare(turn, id, &mut group, rebalance::Reason { member: &first, text: why });
+    rebalance::prepare(turn, id, &mut group, because);
     turn.put(id, group);
 }
 

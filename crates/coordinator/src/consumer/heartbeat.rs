@@ -13,6 +13,7 @@ use super::member::{Current, LEFT, LEFT_FOR_NOW, Owned};
 use super::reconcile::{Claim, Step};
 use super::{Group, Id, Member, Watched, assignor, expression, leave, target, watch};
 use crate::call::Call;
+use crate::cause::Because;
 use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
@@ -271,7 +272,8 @@ pub(crate) fn write_member(
             Some(_) if refreshed => "an expression stands for other topics",
             Some(_) => "topics or their partitions changed",
         };
-        watched.remember(turn, member, reason);
+        let because = Because::of_consumer(member, Some(updated), reason);
+        watched.remember(turn, id, because);
         target::raise(turn, id, &group, seen)?;
     }
     Ok(renamed || rewritten)

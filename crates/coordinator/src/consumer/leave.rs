@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use model::ErrorCode;
-use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, StrBytes};
 
 use super::member::{Current, LEFT_FOR_NOW, Owned};
 use super::{Group, Id, downgrade, target};
+use crate::cause::Because;
 use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
@@ -31,7 +32,7 @@ pub(crate) fn decide(
         write_current(turn, id, &member, &current);
         turn.put_consumer(id, watched);
     } else {
-        fence(turn, id, &[member], LEFT_ITSELF);
+        fence(turn, id, &[member], LEFT_ITSELF, None);
     }
     let response = ConsumerGroupHeartbeatResponse::default().with_error_code(ErrorCode::None.code());
     Ok(response.with_member_id(Some(request.member_id.clone())).with_member_epoch(request.member_epoch))
@@ -51,16 +52,26 @@ pub(crate) fn find(group: &Group, member: &str, instance: Option<&str>) -> Resul
     Err(Refusal::FencedInstance { instance, had, got })
 }
 
-/// Takes members out; what they had is free.
-pub(crate) fn fence(turn: &mut Turn<'_>, id: &Arc<str>, members: &[Id], reason: &str) {
-    let Some(mut watched) = turn.consumer(id).filter(|_| !members.is_empty()) else { return };
+/// Takes members out, the first of them for what it `said`; what they had is free.
+pub(crate) fn fence(
+    turn: &mut Turn<'_>,
+    id: &Arc<str>,
+    members: &[Id],
+    reason: &str,
+    said: Option<&StrBytes>,
+) {
+    let Some(mut watched) = turn.consumer(id) else { return };
+    let Some(first) = members.first() else { return };
+    let known = watched.group.member(first).cloned();
+    let because = |text: String| Because::of_consumer(first, known.as_deref(), text).saying(said);
     if downgrade::applies(turn, &watched.group, members) && downgrade::convert(turn, id, members) {
-        downgrade::rebalance(turn, id, "the last member of the new protocol left");
+        let why = format!("{reason}, the last of the new protocol: the group went back to the classic one");
+        downgrade::rebalance(turn, id, because(why));
         return;
     }
-    if let Some(first) = members.first() {
-        watched.remember(turn, first, reason);
-    }
+    let more = members.len() - 1;
+    let why = if more == 0 { reason.to_owned() } else { format!("{reason}, and {more} more") };
+    watched.remember(turn, id, because(why));
     for member in members {
         remove(turn, id, member);
         watched.alarms.remove(member);

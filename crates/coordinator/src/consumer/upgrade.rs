@@ -12,6 +12,7 @@ use proto::offsets::*;
 use super::embedded::{self, Subscription};
 use super::member::{Current, Owned, Parts, State};
 use super::{Id, Member, Watched, hash, heartbeat, leave, target, watch};
+use crate::cause::{self, Because};
 use crate::classic::{self, rebalance};
 use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
@@ -48,6 +49,9 @@ pub(crate) fn convert(
     turn.delete(id);
     write(turn, id, group.generation(), &moved);
     let mut watched = Watched::loaded(turn.consumer_group(id));
+    watched.causes = group.causes.clone();
+    let because = Because::of_nobody("a member of the new protocol came: the group went over to it");
+    cause::note(turn, id, &mut watched.causes, group.generation(), because);
     for moved in &moved {
         watch::hear(turn, id, &mut watched, &moved.id);
     }

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 use model::Millis;
 use wire::messages::text;
 
 use super::member::State;
 use super::{Group, Id, leave, target};
 use crate::alarm::{Alarm, Subject};
-use crate::classic::{CAUSES_MAX, Cause};
+use crate::cause::{self, Because, Causes};
 use crate::turn::Turn;
 
 /// The alarms of one member.
@@ -38,13 +38,19 @@ pub struct Watched {
     pub(super) seen: Option<u64>,
     /// The view in which its expressions were looked up last, and when.
     pub(super) looked_up: Option<(u64, Millis)>,
-    causes: Vector<Cause>,
+    /// Why its epoch was raised lately.
+    pub(crate) causes: Causes,
 }
 
 impl Watched {
     /// A group that was just loaded.
     pub(crate) fn loaded(group: Arc<Group>) -> Self {
         Self { group, ..Self::default() }
+    }
+
+    /// A group that takes the place of another, which rebalanced for these reasons.
+    pub(crate) fn after(causes: Causes) -> Self {
+        Self { causes, ..Self::default() }
     }
 
     /// The group is this now; nobody waits any more for a member whose place was taken.
@@ -55,18 +61,9 @@ impl Watched {
         }
     }
 
-    /// Why its epoch was raised lately, the last reason last.
-    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
-        self.causes.iter()
-    }
-
-    /// Notes why the epoch that was is over, because of whom.
-    pub(super) fn remember(&mut self, turn: &Turn<'_>, member: &str, reason: &str) {
-        if self.causes.len() == CAUSES_MAX {
-            self.causes.pop_front();
-        }
-        let (at, generation) = (turn.now.time, self.group.epoch());
-        self.causes.push_back(Cause { at, generation, member: text(member), reason: reason.to_owned() });
+    /// Notes why the epoch that was is over.
+    pub(super) fn remember(&mut self, turn: &mut Turn<'_>, id: &Arc<str>, because: Because) {
+        cause::note(turn, id, &mut self.causes, self.group.epoch(), because);
     }
 
     /// The group.
@@ -185,6 +182,6 @@ pub(crate) fn ring(turn: &mut Turn<'_>, at: Millis, subject: Subject, which: Whi
         && (which != Which::Revocation || watched.group.current(&member).epoch == alarms.revoking_in);
     turn.put_consumer(&id, watched);
     if late {
-        leave::fence(turn, &id, &[member], which.reason());
+        leave::fence(turn, &id, &[member], which.reason(), None);
     }
 }

@@ -279,31 +279,6 @@ fn without_the_feature_or_against_the_operators_will_there_is_no_new_protocol() 
 }
 
 #[test]
-fn a_group_knows_why_it_rebalanced_lately() {
-    let mut life = Life::new(settings());
-    let steps =
-        ["topics t:1", "hb a", "topics t:2", "hb a", "hb b", "hb a topics=u own", "pass 45000", "hb c"];
-    for line in steps {
-        life.run(line);
-    }
-    let (_, group) = life.shard.groups().next().expect("it is there");
-    let told = group
-        .causes()
-        .into_iter()
-        .map(|cause| format!("{} {}: {}", cause.generation, cause.member.as_str(), cause.reason));
-    let expected = [
-        "0 a: a member joined",
-        "2 a: topics or their partitions changed",
-        "3 b: a member joined",
-        "4 a: a member reads other topics",
-        "5 a: a member's session timed out",
-        "6 b: a member's session timed out",
-        "7 c: a member joined",
-    ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
-}
-
-#[test]
 fn a_group_has_a_largest_size() {
     let mut settings = settings();
     settings.consumer.members_max = 1;

@@ -10,7 +10,6 @@ const TWO: &str = "
     join a v3
     join b v3
     pass 3000
-    pass 3000
     > a join a.1 gen=1 range leader=a.1 [a.1 b.2]
     > b join b.2 gen=1 range leader=a.1
     sync b
@@ -97,6 +96,21 @@ fn the_initial_delay_grows_as_members_come_but_not_beyond_the_rebalance_timeout(
         > a join a.1 gen=1 range leader=a.1 [a.1 b.2 c.3]
         > b join b.2 gen=1 range leader=a.1
         > c join c.3 gen=1 range leader=a.1
+        ",
+    );
+}
+
+#[test]
+fn the_initial_delay_runs_from_the_last_member_that_came() {
+    check(
+        "
+        join a v3
+        pass 100
+        join b v3
+        pass 2999
+        pass 1
+        > a join a.1 gen=1 range leader=a.1 [a.1 b.2]
+        > b join b.2 gen=1 range leader=a.1
         ",
     );
 }
@@ -205,7 +219,7 @@ fn members_that_never_ask_for_their_assignment_are_dropped() {
         "
         join a v3 rebalance=5000
         join b v3 rebalance=5000
-        pass 5000
+        pass 3000
         > a join a.1 gen=1 range leader=a.1 [a.1 b.2]
         > b join b.2 gen=1 range leader=a.1
         sync b
@@ -410,22 +424,4 @@ fn a_first_join_may_wait_five_minutes_and_no_longer() {
             "
         ),
     );
-}
-
-#[test]
-fn the_reasons_of_rebalances_are_kept() {
-    let mut life = Life::new(Settings::default());
-    for line in TWO.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('>')) {
-        life.run(line);
-    }
-    life.run("leave b");
-    let (_, group) = life.shard.groups().next().expect("there is one");
-    let crate::Group::Classic(group) = group else { panic!("it is classic") };
-    let causes: Vec<String> = group
-        .causes()
-        .map(|cause| {
-            format!("{} {} {}", cause.generation, crate::testing::label(&cause.member), cause.reason)
-        })
-        .collect();
-    assert_eq!(causes, ["0 a.1 a member joined", "1 b.2 a member left"]);
 }
