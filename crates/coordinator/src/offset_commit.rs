@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::classic::{self, Phase, rebalance};
 use crate::consumer::LateCommit;
 use crate::group::Group;
-use crate::offsets::{Committed, OffsetKey};
+use crate::offsets::{self, Committed};
 use crate::record::Entry;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
@@ -39,7 +39,8 @@ pub(crate) fn decide(turn: &mut Turn<'_>, call: &Call, request: &OffsetCommitReq
             };
             let code = match outcome {
                 Ok(committed) => {
-                    let key = OffsetKey::new(&id, &topic.name, partition.partition_index);
+                    let offsets = turn.core.hard.offsets();
+                    let key = offsets.key(&id, &topic.name, partition.partition_index);
                     turn.write(Entry::Offset(key, Some(Committed { topic_id, ..committed })));
                     ErrorCode::None
                 }
@@ -67,12 +68,15 @@ fn admit(
     request: &OffsetCommitRequest,
 ) -> Result<Option<LateCommit>, Refusal> {
     let generation = request.generation_id_or_member_epoch;
-    let mut group = match turn.core.groups.get(id.as_ref()) {
-        Some(Group::Classic(group)) => classic::Group::clone(group),
+    let group = match turn.core.groups.get(id.as_ref()) {
+        Some(Group::Classic(group)) => group.clone(),
         Some(Group::Consumer(watched)) => {
             return watched.group().may_commit(&request.member_id, generation, version);
         }
-        None if generation < 0 => classic::Group::new(turn.now.time),
+        None if generation < 0 => {
+            turn.put(id, classic::Group::new(turn.now.time));
+            return Ok(None);
+        }
         None if version >= KNOWS_UNKNOWN_GROUPS => {
             return Err(Refusal::GroupIdNotFound { group: id.to_string() });
         }
@@ -89,14 +93,14 @@ fn admit(
     match group.phase() {
         Phase::CompletingRebalance => return Err(Refusal::RebalanceInProgress),
         Phase::Stable | Phase::PreparingRebalance(_) => {
-            let member = group.member(&request.member_id).map(|member| member.id.clone());
-            if let Some(member) = member {
-                rebalance::hear(turn, id, &mut group, &member);
+            if let Some(member) = group.member(&request.member_id) {
+                let mut heard = classic::Group::clone(&group);
+                rebalance::hear(turn, id, &mut heard, &member.id);
+                turn.put(id, heard);
             }
         }
         Phase::Empty => {}
     }
-    turn.put(id, group);
     Ok(None)
 }
 
@@ -119,7 +123,7 @@ fn committed(
     Ok(Committed {
         offset: partition.committed_offset,
         leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
-        metadata: metadata.into(),
+        metadata: offsets::note(metadata),
         committed_at: turn.now.time,
         expires_at: retention.map(|retention| later(turn.now.time, retention)),
         topic_id: model::Uuid::ZERO,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::offsets::*;
 use proto::{DecodeError, EncodeError};
 
-use crate::offsets::{Committed, OffsetKey};
+use crate::offsets::{Committed, OffsetKey, Offsets};
 
 /// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +70,16 @@ pub enum ConsumerEntry {
 }
 
 impl Entry {
-    /// Reads a record as it stands at `offset`.
-    pub fn read(key: &[u8], bytes: Option<&[u8]>, offset: i64) -> Result<Self, ReplayError> {
+    /// Reads a record as it stands at `offset`. Names that are in `known` already are shared with it.
+    pub fn read(key: &[u8], bytes: Option<&[u8]>, offset: i64, known: &Offsets) -> Result<Self, ReplayError> {
         let unreadable = |cause| match cause {
             DecodeError::Type { key } => ReplayError::UnknownType { offset, kind: key },
             cause => ReplayError::Unreadable { offset, cause },
         };
+        if let Some((group, topic, partition)) = offset_key(key) {
+            let value = bytes.map(from_value).transpose().map_err(unreadable)?;
+            return Ok(Self::Offset(known.key(group, topic, partition), value.map(Committed::from_value)));
+        }
         let key = Key::from_bytes(key).map_err(unreadable)?;
         Self::of(key, bytes).map_err(unreadable)
     }
@@ -117,7 +121,8 @@ impl Entry {
         let (key, value) = match self {
             Self::Offset(key, committed) => {
                 let write = |committed: &Committed| value(committed.version(), &committed.to_value());
-                (key.to_key(), committed.as_ref().map(write).transpose()?)
+                let value = committed.as_ref().map(write).transpose()?;
+                return Ok(Record { key: key.to_bytes()?, value });
             }
             Self::Classic(group, group_value) => {
                 let write = |group_value| value(GROUP_VERSION, group_value);

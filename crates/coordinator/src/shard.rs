@@ -148,7 +148,7 @@ impl Shard {
     /// Takes in a record of the log, in the log's order. An error says which record it is; nothing of it is taken
     /// in, and the load may go on if whoever loads can live without it.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>, offset: Offset) -> Result<(), ReplayError> {
-        let entry = Entry::read(key, value, offset.get())?;
+        let entry = Entry::read(key, value, offset.get(), self.core.hard.offsets())?;
         self.note_replayed(offset);
         self.core.hard.replay(entry);
         Ok(())
@@ -162,7 +162,7 @@ impl Shard {
         value: Option<&[u8]>,
         offset: Offset,
     ) -> Result<(), ReplayError> {
-        let entry = Entry::read(key, value, offset.get())?;
+        let entry = Entry::read(key, value, offset.get(), self.core.hard.offsets())?;
         self.note_replayed(offset);
         match entry {
             Entry::Offset(key, Some(committed)) => self.core.hard.replay_pending(producer, key, committed),
@@ -213,16 +213,12 @@ impl Shard {
         for id in hard.pending_offsets().groups().filter(|id| hard.group(id).is_none()) {
             turn.put(id, classic::Group::new(now.time));
         }
-        let mut last = None;
-        for (key, _) in hard.offsets().iter().filter(|(key, _)| hard.group(&key.group).is_none()) {
-            if last != Some(&key.group) {
-                turn.put(&key.group, classic::Group::new(now.time));
-        let rebalanced = turn.rebalanced;
-        self.rebalanced.extend(rebalanced);
-            }
-            last = Some(&key.group);
+        for id in hard.offsets().groups().filter(|id| hard.group(id).is_none()) {
+            turn.put(id, classic::Group::new(now.time));
         }
         expire::search_later(&mut turn.core.alarms, now.clock, self.settings.offsets_retention_check);
+        let rebalanced = turn.rebalanced;
+        self.rebalanced.extend(rebalanced);
     }
 
     /// Decides a request. What it gives is to be appended as one batch; nothing when it is empty. `None` when the
@@ -273,11 +269,11 @@ impl Shard {
             }
         })
     }
-        self.rebalanced.extend(trial.rebalanced);
 
     /// The records are in the log, the last of them at `last`.
     pub fn appended(&mut self, last: Offset) {
         let trial = self.trial.take().expect("records were given to append");
+        self.rebalanced.extend(trial.rebalanced);
         self.note_uncommitted(last, trial.now, trial.replies);
     }
 
@@ -296,13 +292,13 @@ impl Shard {
     }
 
     /// Takes the answers that may go out.
+    pub fn replies(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.ready)
+    }
+
     /// Takes the rebalances that began.
     pub fn rebalanced(&mut self) -> Vec<Rebalanced> {
         std::mem::take(&mut self.rebalanced)
-    }
-
-    pub fn replies(&mut self) -> Vec<Reply> {
-        std::mem::take(&mut self.ready)
     }
 
     /// The partition has another leader: whoever waits is sent there, and nothing uncommitted is acknowledged.
@@ -349,11 +345,11 @@ impl Shard {
         assert!(undo || records.is_empty(), "a request that only reads wrote a record");
         let trial = Trial { before, replies, rebalanced, asker, now };
         if unwritable.is_some() {
-            self.rebalanced.extend(trial.rebalanced);
             self.undo(trial, AppendFailure::Unwritable);
             return Vec::new();
         }
         if records.is_empty() {
+            self.rebalanced.extend(trial.rebalanced);
             match self.uncommitted.back_mut() {
                 Some(last) if behind_all => last.replies.extend(trial.replies),
                 _ => self.ready.extend(trial.replies),
@@ -424,11 +420,11 @@ fn turn<'a>(
         now,
         settings,
         cluster: cluster.as_ref(),
-        rebalanced: Vec::new(),
         core,
         committed,
         records: Vec::new(),
         replies: Vec::new(),
+        rebalanced: Vec::new(),
         behind_all: false,
         unwritable: None,
     }

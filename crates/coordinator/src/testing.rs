@@ -433,7 +433,12 @@ impl Life {
             if at == self.log.high_watermark && self.log.records.len() < 1000 {
                 assert_eq!(hard.offsets(), self.shard.committed_offsets());
             }
-            let entry = record::Entry::read(&record.key, record.value.as_deref(), at as i64);
+            let entry = record::Entry::read(
+                &record.key,
+                record.value.as_deref(),
+                at as i64,
+                &offsets::Offsets::default(),
+            );
             hard.replay(entry.expect("we wrote it"));
         }
         if self.log.high_watermark == self.log.records.len() {

@@ -130,6 +130,39 @@ impl Key {
     }
 }
 
+/// The key of a committed offset, without a copy of its names: what a load reads most. `None` for any other key, and for
+/// one that cannot be read; [`Key::from_bytes`] says which.
+pub fn offset_key(bytes: &[u8]) -> Option<(&str, &str, i32)> {
+    let mut reader = Reader::new(bytes);
+    let kind = i16::from_be_bytes(reader.take_array().ok()?);
+    if !(0..=1).contains(&kind) {
+        return None;
+    }
+    let group = name(&mut reader)?;
+    let topic = name(&mut reader)?;
+    let partition = i32::from_be_bytes(reader.take_array().ok()?);
+    reader.rest().is_empty().then_some((group, topic, partition))
+}
+
+fn name<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let length = i16::from_be_bytes(reader.take_array().ok()?);
+    std::str::from_utf8(reader.take(usize::try_from(length).ok()?).ok()?).ok()
+}
+
+/// The key of a committed offset, as bytes.
+pub fn offset_key_bytes(group: &str, topic: &str, partition: i32) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::with_capacity(10 + group.len() + topic.len());
+    out.extend_from_slice(&1_i16.to_be_bytes());
+    for name in [group, topic] {
+        let max = i16::MAX as usize;
+        let length = i16::try_from(name.len()).map_err(|_| EncodeError::Long { length: name.len(), max })?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(name.as_bytes());
+    }
+    out.extend_from_slice(&partition.to_be_bytes());
+    Ok(out)
+}
+
 /// A record's value: `version`, then `message` in it.
 pub fn value<T: Message>(version: i16, message: &T) -> Result<Vec<u8>, EncodeError> {
     let mut out = version.to_be_bytes().to_vec();

@@ -284,7 +284,9 @@ impl Life {
 
     pub fn tell_log(&mut self) {
         for record in &self.log.records[self.told..] {
-            let entry = Entry::read(&record.key, record.value.as_deref(), 0).expect("we wrote it");
+            let entry =
+                Entry::read(&record.key, record.value.as_deref(), 0, &crate::offsets::Offsets::default())
+                    .expect("we wrote it");
             self.transcript.push(format!("> {}", told_entry(&entry)));
         }
         self.told = self.log.records.len();

@@ -192,7 +192,8 @@ fn what_kafka_wrote_is_read_and_would_be_written_alike() {
     let records = of_kafka();
     assert!(records.len() > 20);
     for (key, value) in records {
-        let entry = Entry::read(&key, value.as_deref(), 0).expect("Kafka wrote it");
+        let entry = Entry::read(&key, value.as_deref(), 0, &crate::offsets::Offsets::default())
+            .expect("Kafka wrote it");
         let record = entry.to_record().expect("it was written before");
         assert_eq!((record.key, record.value), (key, value), "{entry:?}");
     }

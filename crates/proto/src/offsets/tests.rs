@@ -94,3 +94,19 @@ proptest! {
         assert!(from_value::<ConsumerGroupMemberMetadataValue>(&bytes[..bytes.len() - 1]).is_err());
     }
 }
+
+#[test]
+fn the_key_of_an_offset_is_read_and_written_without_its_names_being_copied() {
+    let key = Key::OffsetCommit { group: "g".to_owned(), topic: "topic".to_owned(), partition: 7 };
+    let bytes = key.to_bytes().expect("short names");
+    assert_eq!(offset_key(&bytes), Some(("g", "topic", 7)));
+    assert_eq!(offset_key_bytes("g", "topic", 7).expect("short names"), bytes);
+    for end in 0..bytes.len() {
+        assert_eq!(offset_key(&bytes[..end]), None, "{end}");
+    }
+    let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+    assert_eq!(offset_key(&longer), None);
+    let other = Key::GroupMetadata { group: "g".to_owned() }.to_bytes().expect("a short name");
+    assert_eq!(offset_key(&other), None);
+    assert!(offset_key_bytes(&"x".repeat(40_000), "t", 0).is_err());
+}
