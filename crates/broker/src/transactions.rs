@@ -14,6 +14,7 @@
 mod admit;
 mod errands;
 mod hosting;
+mod near;
 
 use std::sync::Arc;
 

@@ -60,7 +60,9 @@ use crate::data::open::OpenPlan;
 use crate::data::plane::Plane;
 pub use crate::data::seat::{Extent, Placed, Seat, SeatError};
 use crate::data::settings::SettingsSource;
-pub use crate::data::verify::{Entering, Lookup, TxnVerifier, Verified};
+pub use crate::data::verify::{
+    ADD_PARTITIONS_VERSION, Coordinators, Entering, Lookup, TxnVerifier, Verified, question, read,
+};
 pub use crate::data::waiters::Waiter;
 pub use crate::data::write_txn_markers::{Ended, MarkerWriter};
 use crate::dispatch::RequestContext;
@@ -234,6 +236,11 @@ impl Data {
     /// DescribeProducers. Whether the asker may READ the topics is to be asked before.
     pub async fn describe_producers(&self, request: DescribeProducersRequest) -> Answer {
         later(describe_producers::handle(self.plane.clone(), request))
+    }
+
+    /// Who asks transaction coordinators over the network.
+    pub fn coordinators(&self) -> Coordinators {
+        Coordinators::new(&self.plane.options)
     }
 
     /// Has `verifier` asked before a transaction begins in a partition, instead of the coordinator over the

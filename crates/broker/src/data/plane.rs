@@ -27,6 +27,7 @@ use crate::data::producer_ids::ProducerIds;
 use crate::data::rooms::Rooms;
 use crate::data::throttle::Throttles;
 use crate::data::transactions::Seams;
+use crate::data::waiters::Waiter;
 use crate::publish::Picture;
 
 /// How long a request waits for the data plane to reach the metadata that its client has seen.
@@ -160,11 +161,21 @@ impl Plane {
 
     /// Carries out what replication asks for. Not under the partition's lock.
     pub fn carry_out(&self, partition: &Arc<Partition>, outcome: Outcome) {
+        self.carry_out_for(partition, outcome, None);
+    }
+
+    /// The same, for a subscriber of the partition that sees for itself what came of it.
+    pub fn carry_out_for(
+        &self,
+        partition: &Arc<Partition>,
+        outcome: Outcome,
+        subscriber: Option<&Arc<Waiter>>,
+    ) {
         if let Some(proposal) = outcome.proposal {
             self.isr.propose(partition.clone(), proposal);
         }
         if outcome.wake {
-            partition.waiters.wake();
+            partition.waiters.wake_but(subscriber);
         } else if outcome.has_grown {
             partition.waiters.wake_appended();
         }

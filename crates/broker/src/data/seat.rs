@@ -27,6 +27,8 @@ pub struct Seat {
     plane: Arc<Plane>,
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
+    /// Hears of all progress but what the holder of the seat makes.
+    waiter: Option<Arc<Waiter>>,
 }
 
 /// How far a log reaches.
@@ -93,7 +95,7 @@ impl Seat {
                 Role::Leader(leader) => leader.leader_epoch(),
                 _ => return None,
             };
-            Some(Self { plane: plane.clone(), partition, epoch })
+            Some(Self { plane: plane.clone(), partition, epoch, waiter: None })
         });
         led.collect()
     }
@@ -143,14 +145,14 @@ impl Seat {
         let rules = self.partition.look().settings.rules(wall);
         let (size, allowed) = (batch.len(), rules.batch.batch_bytes_max);
         let origin = entered.map_or(Origin::Client(Verification::Needed(None)), Origin::Coordinator);
-        self.write(|log, epoch| log.append_from(origin, &batch, epoch, wall, &rules))
+        self.write(false, |log, epoch| log.append_from(origin, &batch, epoch, wall, &rules))
             .map_err(|unwritten| self.refused(unwritten, size, allowed))
     }
 
     /// Appends the end of a transaction.
     pub fn end_transaction(&self, end: &TransactionEnd) -> Result<Placed, SeatError> {
         let (_, wall) = self.now();
-        self.write(|log, epoch| log.append_end(end, epoch, wall))
+        self.write(true, |log, epoch| log.append_end(end, epoch, wall))
             .map_err(|unwritten| self.refused(unwritten, 0, usize::MAX))
     }
 
@@ -162,6 +164,7 @@ impl Seat {
 
     fn write(
         &self,
+        is_end: bool,
         write: impl FnOnce(&mut Log, LeaderEpoch) -> Result<Appended, AppendError>,
     ) -> Result<Placed, Unwritten> {
         let (now, _) = self.now();
@@ -180,8 +183,9 @@ impl Seat {
         };
         let sync_is_due = state.is_sync_due();
         drop(state);
-        // Followers wait for what was appended.
-        self.plane.carry_out(&self.partition, partition::Outcome { wake: true, ..outcome });
+        // Followers wait for what was appended, and readers of what is committed for the end of a transaction.
+        let outcome = partition::Outcome { wake: outcome.wake || is_end, has_grown: true, ..outcome };
+        self.plane.carry_out_for(&self.partition, outcome, self.waiter.as_ref());
         Ok(Placed { last: appended.last, high_watermark, sync_is_due })
     }
 
@@ -207,9 +211,13 @@ impl Seat {
         })
     }
 
-    /// Wakes `waiter` whenever the partition moves on, until it is dropped.
-    pub fn subscribe(&self, waiter: &Arc<Waiter>) {
-        self.partition.waiters.subscribe(waiter, Awaits::Appends);
+    /// A waiter that is woken whenever the partition moves on without this seat's doing: what an append through it
+    /// commits at once is in its outcome.
+    pub fn subscribe(&mut self) -> Arc<Waiter> {
+        let waiter = Waiter::new();
+        self.partition.waiters.subscribe(&waiter, Awaits::Commits);
+        self.waiter = Some(waiter.clone());
+        waiter
     }
 
     /// Returns when all that is appended survives a power cut, or when it never will.

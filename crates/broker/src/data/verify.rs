@@ -34,7 +34,8 @@ use crate::peers::{PeerError, Peers};
 use crate::publish::Published;
 
 const TRANSACTION_TOPIC: &str = "__transaction_state";
-const ADD_PARTITIONS_VERSION: i16 = 5;
+/// The version in which brokers ask.
+pub const ADD_PARTITIONS_VERSION: i16 = 5;
 /// From this version of Produce on a client knows TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 11;
 /// From this version of Produce on partitions are added by their leaders (transactions of version 2).
@@ -264,7 +265,7 @@ fn told(code: ErrorCode, version: i16) -> ErrorCode {
     }
 }
 
-/// Asks the coordinators of this cluster over the network; this node's own as well.
+/// Asks the coordinators of this cluster over the network.
 #[derive(Clone)]
 pub struct Coordinators {
     node: NodeId,
@@ -291,6 +292,11 @@ impl Coordinators {
         Self { node: options.node, published: options.published.clone(), peers }
     }
 
+    /// The node that coordinates a transaction, as far as the metadata tells.
+    pub fn coordinator(&self, transactional_id: &str) -> Option<NodeId> {
+        coordinator(&self.published.get().image, transactional_id)
+    }
+
     async fn ask(&self, lookup: Lookup) -> Verified {
         let picture = self.published.get();
         let coordinator = coordinator(&picture.image, &lookup.transactional_id);
@@ -303,7 +309,7 @@ impl Coordinators {
                 return Err(ErrorCode::NetworkException);
             }
         };
-        match link.send(ADD_PARTITIONS_VERSION, request(&lookup), TIMEOUT_MAX).await {
+        match link.send(ADD_PARTITIONS_VERSION, question(&lookup), TIMEOUT_MAX).await {
             Ok(ResponseKind::AddPartitionsToTxn(response)) => read(&response, &lookup.transactional_id),
             Ok(_) => Err(ErrorCode::NetworkException),
             Err(error) => {
@@ -322,7 +328,8 @@ fn coordinator(image: &Image, transactional_id: &str) -> Option<NodeId> {
     image.partition(topic.id, PartitionIndex::new(index))?.leader
 }
 
-fn request(lookup: &Lookup) -> AddPartitionsToTxnRequest {
+/// What a coordinator is asked.
+pub fn question(lookup: &Lookup) -> AddPartitionsToTxnRequest {
     let mut topics: BTreeMap<&TopicName, Vec<i32>> = BTreeMap::new();
     for partition in &lookup.partitions {
         topics.entry(&partition.topic).or_default().push(partition.partition.get());
@@ -339,7 +346,8 @@ fn request(lookup: &Lookup) -> AddPartitionsToTxnRequest {
     AddPartitionsToTxnRequest::default().with_transactions(vec![transaction])
 }
 
-fn read(response: &AddPartitionsToTxnResponse, transactional_id: &str) -> Verified {
+/// What its answer says.
+pub fn read(response: &AddPartitionsToTxnResponse, transactional_id: &str) -> Verified {
     match ErrorCode::from_code(response.error_code) {
         ErrorCode::None => {}
         // It is not for producers to know that brokers are not allowed to ask each other.

@@ -80,11 +80,19 @@ impl Waiters {
 
     /// The partition moved on.
     pub fn wake(&self) {
+        self.wake_but(None);
+    }
+
+    /// The partition moved on, by the hand of a subscriber who need not be told.
+    pub fn wake_but(&self, own: Option<&Arc<Waiter>>) {
+        let is_own = |it: &Arc<Waiter>| own.is_some_and(|own| Arc::ptr_eq(own, it));
         let list = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting
-                .lasting
-                .retain(|(known, _)| known.upgrade().inspect(|it| it.woken.notify_one()).is_some());
+            waiting.lasting.retain(|(known, _)| {
+                let known = known.upgrade();
+                known.iter().filter(|it| !is_own(it)).for_each(|it| it.woken.notify_one());
+                known.is_some()
+            });
             std::mem::take(&mut waiting.list)
         };
         for waiter in list.iter().filter_map(|(known, _)| known.upgrade()) {
@@ -146,6 +154,18 @@ mod tests {
         drop(waiter);
         waiters.wake();
         assert!(waiters.waiting.lock().expect("no panic").lasting.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_moved_the_partition_on_is_not_told_of_it() {
+        let waiters = Waiters::default();
+        let (own, other) = (Waiter::new(), Waiter::new());
+        waiters.subscribe(&own, Awaits::Commits);
+        waiters.subscribe(&other, Awaits::Commits);
+        waiters.wake_but(Some(&own));
+        assert!(is_woken(&other).await && !is_woken(&own).await);
+        waiters.wake();
+        assert!(is_woken(&own).await);
     }
 
     #[tokio::test(start_paused = true)]

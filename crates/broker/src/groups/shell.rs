@@ -66,6 +66,8 @@ pub struct Shell<H: Hosted> {
     state: Mutex<State<H>>,
     /// Something is due earlier than the task thinks.
     poke: Notify,
+    /// The partition moved on, and not by what this shell appended.
+    progress: Arc<Waiter>,
 }
 
 struct State<H> {
@@ -105,9 +107,10 @@ pub type Asked = Result<oneshot::Receiver<ResponseKind>, ErrorCode>;
 
 impl<H: Hosted> Shell<H> {
     /// A shell that nobody loads yet: [`Shell::run`] does.
-    pub fn new(seat: Seat, terms: Arc<Terms<H>>) -> Arc<Self> {
+    pub fn new(mut seat: Seat, terms: Arc<Terms<H>>) -> Arc<Self> {
+        let progress = seat.subscribe();
         let state = Mutex::new(State { stage: Stage::Loading, gone: VecDeque::new() });
-        Arc::new_cyclic(|me| Self { me: me.clone(), seat, terms, state, poke: Notify::new() })
+        Arc::new_cyclic(|me| Self { me: me.clone(), seat, terms, state, poke: Notify::new(), progress })
     }
 
     /// The partition, in its epoch.
@@ -170,8 +173,6 @@ impl<H: Hosted> Shell<H> {
 
     /// Loads the shard and tends it until its epoch is over or the node stops.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let waiter = Waiter::new();
-        self.seat.subscribe(&waiter);
         let loaded = tokio::select! {
             loaded = self.load() => loaded,
             () = stop.cancelled() => None,
@@ -189,7 +190,7 @@ impl<H: Hosted> Shell<H> {
                         }
                     };
                     tokio::select! {
-                        () = waiter.progress() => {}
+                        () = self.progress.progress() => {}
                         () = self.poke.notified() => {}
                         () = asleep => {}
                         () = stop.cancelled() => return self.close(),

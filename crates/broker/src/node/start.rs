@@ -124,7 +124,11 @@ impl Starting {
             groups.end_transactions_of(data);
             groups
         });
-        let transactions = data.as_ref().map(|data| Arc::new(self.coordinate(data, &published)));
+        let transactions = data.as_ref().map(|data| {
+            let transactions = Arc::new(self.coordinate(data, &published));
+            transactions.verify_for(data, self.config.node_id);
+            transactions
+        });
         let internal_topics = InternalTopics::new(links.clone(), published.clone(), self.config.clone());
         let Metadata { quorum, observer, status, readers } = metadata;
         let context = Arc::new(Context {
