@@ -11,6 +11,7 @@ mod offsets;
 mod produce;
 mod restart;
 mod shutdown;
+mod transactions;
 
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,7 @@ pub fn chosen(names: &[String], huge: bool) -> Vec<Scenario> {
     all.extend(shutdown::scenarios());
     all.extend(groups::scenarios());
     all.extend(offsets::scenarios());
+    all.extend(transactions::scenarios());
     all.retain(|scenario| huge || !scenario.is_huge);
     let is_whole: Vec<bool> =
         names.iter().map(|name| all.iter().any(|scenario| scenario.name == name)).collect();

@@ -17,14 +17,20 @@ use wire::messages::{FindCoordinatorRequest, ResponseKind, text};
 use crate::client::Client;
 
 /// Between two heartbeats; the server tells members of the new protocol the same, which is set so for both brokers.
-pub const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A member's stack: it holds little.
 const STACK_BYTES: usize = 256 << 10;
 /// A group that is not at rest by then never will be.
 const REST_MAX: Duration = Duration::from_secs(240);
 /// Between two tries while the coordinator is not ready.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between the rest of a group and what disturbs it: groups of the new protocol divide once a second at most
+/// (KIP-1263), and that wait is not what is measured.
+const SETTLE: Duration = Duration::from_millis(1_500);
 const FIND_COORDINATOR: i16 = 4;
+/// Key types of FindCoordinator.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 /// Which protocol members speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,8 @@ struct State {
     /// When the last of them came to stand where it stands.
     changed_at: Option<Instant>,
     stop: bool,
+    /// How often all were told to heartbeat now.
+    calls: u64,
     failed: Option<String>,
 }
 
@@ -74,6 +82,8 @@ struct Shared {
     membership: Membership,
     state: Mutex<State>,
     changed: Condvar,
+    /// Wakes members before their next heartbeat is due.
+    called: Condvar,
 }
 
 /// What a member is to do next.
@@ -88,7 +98,12 @@ impl Members {
     /// Starts so many members at once.
     pub fn start(membership: Membership, protocol: Protocol, count: usize) -> Result<Self> {
         let state = State { standings: vec![Standing::default(); count], ..State::default() };
-        let shared = Arc::new(Shared { membership, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            membership,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            called: Condvar::new(),
+        });
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let shared = shared.clone();
@@ -127,6 +142,7 @@ impl Members {
 
     /// Has one member leave, and waits until the others share what it had; how long that took.
     pub fn lose_one(&self, epoch: i32) -> Result<Duration> {
+        std::thread::sleep(SETTLE);
         self.shared.lock().leaving = Some(0);
         let (_, rest) = self.await_rest(epoch)?;
         let left = self.shared.lock().left_at.context("it left")?;
@@ -136,6 +152,7 @@ impl Members {
     /// Ends them all, without a word to the server.
     pub fn stop(self) {
         self.shared.lock().stop = true;
+        self.shared.called.notify_all();
         for thread in self.threads {
             // What it failed of is told already.
             let _ = thread.join();
@@ -182,6 +199,27 @@ impl Shared {
         state.left_at = Some(Instant::now());
     }
 
+    /// It has left, and the server knows: the others heartbeat now. What follows is the server's work, not the
+    /// silence of clients.
+    fn call_all(&self) {
+        self.lock().calls += 1;
+        self.called.notify_all();
+    }
+
+    /// Waits for the time of the next heartbeat, or for a call that was not heard before.
+    fn pause(&self, heard: &mut u64) {
+        let until = Instant::now() + HEARTBEAT;
+        let mut state = self.lock();
+        while state.calls == *heard && !state.stop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.called.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *heard = state.calls;
+    }
+
     fn fail(&self, told: String) {
         let mut state = self.lock();
         // What a member meets after the end is no failure.
@@ -205,10 +243,20 @@ impl Shared {
 
 /// Waits until a group has a coordinator that takes requests; its internal topic is made by then.
 pub fn await_coordinator(port: u16, group: &str) -> Result<()> {
+    await_found(port, GROUP, group)
+}
+
+/// Waits until a transaction has a coordinator that takes requests.
+pub fn await_transactions(port: u16, id: &str) -> Result<()> {
+    await_found(port, TRANSACTION, id)
+}
+
+fn await_found(port: u16, kind: i8, key: &str) -> Result<()> {
     let mut client = Client::connect(port)?;
     let deadline = Instant::now() + REST_MAX;
     loop {
-        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
+        let request =
+            FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![text(key)]);
         let ResponseKind::FindCoordinator(response) = client.call(FIND_COORDINATOR, request)? else {
             bail!("a coordinator request was answered with something else");
         };

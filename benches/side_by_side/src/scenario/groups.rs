@@ -1,6 +1,7 @@
 //! A large group: its members all start at once; then one leaves.
 //!
-//! Members heartbeat twice a second, so that what is measured is the server and not how long clients are silent.
+//! Members heartbeat twice a second, and all at once when one has left, so that what is measured is the server and not
+//! how long clients are silent. The initial delay of classic groups is the default of both brokers, 3 s.
 
 use std::time::Instant;
 

@@ -10,7 +10,7 @@ use wire::messages::{
     StrBytes, SyncGroupRequest, text,
 };
 
-use super::{HEARTBEAT, Order, PAUSE, Shared, passes};
+use super::{Order, PAUSE, Shared, passes};
 use crate::client::Client;
 
 const JOIN: i16 = 9;
@@ -27,13 +27,14 @@ const STRATEGY: &str = "range";
 pub fn live(shared: &Shared, index: usize) -> Result<()> {
     let mut client = Client::connect(shared.membership.port)?;
     let mut id = text("");
+    let mut heard = 0;
     loop {
         let Some(joined) = join(shared, &mut client, index, &mut id)? else { return Ok(()) };
         if !sync(shared, &mut client, index, &joined)? {
             continue;
         }
         loop {
-            std::thread::sleep(HEARTBEAT);
+            shared.pause(&mut heard);
             match shared.order(index) {
                 Order::Stop => return Ok(()),
                 Order::Leave => return leave(shared, &mut client, index, id),
@@ -128,7 +129,9 @@ fn leave(shared: &Shared, client: &mut Client, index: usize, id: StrBytes) -> Re
     let request = LeaveGroupRequest::default()
         .with_group_id(GroupId(text(&shared.membership.group)))
         .with_members(vec![member]);
-    client.call(LEAVE, request).map(drop)
+    client.call(LEAVE, request)?;
+    shared.call_all();
+    Ok(())
 }
 
 /// What a consumer says that it reads: a version, one topic, nothing of its own.

@@ -8,7 +8,7 @@ use wire::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, ResponseKind, text, topic,
 };
 
-use super::{HEARTBEAT, Membership, Order, PAUSE, Shared, passes};
+use super::{Membership, Order, PAUSE, Shared, passes};
 use crate::client::Client;
 
 const BEAT: i16 = 1;
@@ -19,13 +19,16 @@ const LEAVE: i32 = -1;
 pub fn live(shared: &Shared, index: usize) -> Result<()> {
     let mut client = Client::connect(shared.membership.port)?;
     let mut member = Member { id: format!("member-{index}"), ..Member::default() };
+    let mut heard = 0;
     loop {
         match shared.order(index) {
             Order::Stop => return Ok(()),
             Order::Leave => {
                 shared.leave(index);
                 member.epoch = LEAVE;
-                return beat(&mut client, member.request(&shared.membership)).map(drop);
+                beat(&mut client, member.request(&shared.membership))?;
+                shared.call_all();
+                return Ok(());
             }
             Order::Stay => {}
         }
@@ -46,7 +49,7 @@ pub fn live(shared: &Shared, index: usize) -> Result<()> {
         shared.stand(index, member.epoch, member.partitions());
         // A consumer that did what it was told says so at once.
         if !has_news {
-            std::thread::sleep(HEARTBEAT);
+            shared.pause(&mut heard);
         }
     }
 }
