@@ -185,8 +185,16 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
             let listener = &asker.listener.name;
             Answer::message(handlers::describe_topic_partitions::handle(context, listener, request))
         }
+        K::ListConfigResources(request) => {
+            let (listener, version) = (&asker.listener.name, asker.version);
+            let answer = handlers::list_config_resources::handle(context, listener, version, &request);
+            Answer::message(answer)
+        }
         K::DescribeQuorum(request) => later(handlers::describe_quorum::at_broker(cx, asker, request)),
-        other => of_coordinators(cx, asker, other),
+        other => match handlers::acls::handle(&other, asker.version) {
+            Some(refused) => Answer::message(refused),
+            None => of_coordinators(cx, asker, other),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! A handler reads the published image or asks the controller. It decides nothing
 //! about the cluster: that is the controller's.
 
+pub mod acls;
 pub mod api_versions;
 pub mod decide;
 pub mod describe_cluster;
@@ -13,6 +14,7 @@ pub mod envelope;
 pub mod fetch_snapshot;
 pub mod find_coordinator;
 pub mod forward;
+pub mod list_config_resources;
 pub mod metadata;
 pub mod metadata_fetch;
 pub mod view;

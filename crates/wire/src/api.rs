@@ -108,6 +108,9 @@ served! {
     EndTxn 0..=5, Some(3), Broker;
     WriteTxnMarkers 1..=1, Some(1), Broker;
     TxnOffsetCommit 0..=5, Some(3), Broker;
+    DescribeAcls 1..=3, Some(2), Broker;
+    CreateAcls 1..=3, Some(2), Broker;
+    DeleteAcls 1..=3, Some(2), Broker;
     DescribeConfigs 1..=4, Some(4), Both;
     AlterConfigs 0..=2, Some(2), Both;
     AlterReplicaLogDirs 1..=2, Some(2), Broker;
@@ -136,6 +139,7 @@ served! {
     ConsumerGroupDescribe 0..=1, Some(0), Broker;
     ControllerRegistration 0..=0, Some(0), Controller;
     AssignReplicasToDirs 0..=0, Some(0), Controller;
+    ListConfigResources 0..=1, Some(0), Broker;
     DescribeTopicPartitions 0..=0, Some(0), Broker;
 }
 

@@ -41,6 +41,8 @@ pub fn respond(
         RequestKind::DescribeTopicPartitions(request) => answer.describe_topic_partitions(request).into(),
         RequestKind::WriteTxnMarkers(request) => answer.write_txn_markers(request).into(),
         RequestKind::DescribeProducers(request) => answer.describe_producers(request).into(),
+        RequestKind::CreateAcls(request) => answer.create_acls(request).into(),
+        RequestKind::DeleteAcls(request) => answer.delete_acls(request).into(),
         other => {
             return groups::respond(other, version, answer.code)
                 .or_else(|| transactions::respond(other, version, answer.code))
@@ -69,6 +71,12 @@ impl Answer {
                 .with_error_code(code)
                 .with_error_message(message)
                 .into(),
+            RequestKind::DescribeAcls(_) => {
+                DescribeAclsResponse::default().with_error_code(code).with_error_message(message).into()
+            }
+            RequestKind::ListConfigResources(_) => {
+                ListConfigResourcesResponse::default().with_error_code(code).into()
+            }
             RequestKind::DescribeLogDirs(_) => {
                 DescribeLogDirsResponse::default().with_error_code(code).into()
             }
@@ -105,6 +113,21 @@ impl Answer {
             }
             _ => return None,
         })
+    }
+
+    fn create_acls(&self, request: &CreateAclsRequest) -> CreateAclsResponse {
+        use create_acls_response::AclCreationResult;
+        let refused =
+            AclCreationResult::default().with_error_code(self.code).with_error_message(self.message.clone());
+        CreateAclsResponse::default().with_results(vec![refused; request.creations.len()])
+    }
+
+    fn delete_acls(&self, request: &DeleteAclsRequest) -> DeleteAclsResponse {
+        use delete_acls_response::DeleteAclsFilterResult;
+        let refused = DeleteAclsFilterResult::default()
+            .with_error_code(self.code)
+            .with_error_message(self.message.clone());
+        DeleteAclsResponse::default().with_filter_results(vec![refused; request.filters.len()])
     }
 
     fn write_txn_markers(&self, request: &WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {

@@ -100,6 +100,10 @@ kinds! {
     ControllerRegistration(ControllerRegistrationRequest)
     AssignReplicasToDirs(AssignReplicasToDirsRequest)
     DescribeTopicPartitions(DescribeTopicPartitionsRequest)
+    DescribeAcls(DescribeAclsRequest)
+    CreateAcls(CreateAclsRequest)
+    DeleteAcls(DeleteAclsRequest)
+    ListConfigResources(ListConfigResourcesRequest)
 }
 
 #[cfg(test)]

@@ -102,9 +102,6 @@ fn describe(entry: &ConfigEntry, request: &DescribeConfigsRequest) -> DescribeCo
     } else {
         result
     };
-    if request.include_documentation {
-        result.with_documentation(Some(StrBytes::from_static_str(entry.documentation)))
-    } else {
-        result
-    }
+    let documentation = StrBytes::from_static_str(entry.documentation);
+    result.with_documentation(request.include_documentation.then_some(documentation))
 }

@@ -109,6 +109,10 @@ impl View<'_> {
         };
         match found {
             Ok(topic) => self.topic(topic, operations),
+            // As Kafka: what could be done to a topic of that name if there were one.
+            Err(code) if operations && asked.name.is_some() => {
+                missing.with_error_code(code.code()).with_topic_authorized_operations(TOPIC_OPERATIONS)
+            }
             Err(code) => missing.with_error_code(code.code()),
         }
     }

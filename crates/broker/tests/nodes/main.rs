@@ -3,6 +3,7 @@
 //! One program: each that runs nodes takes a minute to build. `cargo test -p kastle-broker --test nodes groups`
 //! runs one file of it.
 
+mod admin;
 mod checkpoints;
 mod cluster;
 mod compaction;
