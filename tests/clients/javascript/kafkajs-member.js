@@ -31,11 +31,14 @@ async function member(bootstrap, group, topic) {
     try {
       await consumer.commitOffsets([{ topic, partition, offset }])
       say('committed', partition, offset)
+      resolveOffset(last)
     } catch (error) {
-      if (LATE.includes(error.type)) say('late', error.type)
-      throw error
+      // An error that is tried no more has the first one as its cause.
+      const { type } = error.cause || error
+      if (!LATE.includes(type)) throw error
+      say('late', type)
     }
-    resolveOffset(last)
+    // This is what tells kafkajs to join again.
     await heartbeat()
   }
   await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch })

@@ -34,7 +34,8 @@ impl Kcat {
         if told.contains("assignment of") {
             self.owned.extend(named);
         } else if told.contains("revoke of") {
-            named.for_each(|partition| drop(self.owned.remove(&partition)));
+            let gone: BTreeSet<u32> = named.collect();
+            self.owned.retain(|partition| !gone.contains(partition));
         } else {
             return None;
         }
