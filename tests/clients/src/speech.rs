@@ -23,17 +23,16 @@ pub struct Kcat {
 impl Kcat {
     /// A line of its standard error; `None` if it tells of no partitions.
     pub fn translate(&mut self, line: &str) -> Option<String> {
-        let (told, partitions) = line.strip_prefix("% Group ")?.split_once("): ").or_else(|| {
-            // None at all is a list of nothing.
-            line.strip_prefix("% Group ")?.strip_suffix("):").map(|told| (told, ""))
-        })?;
-        let named = partitions.split(", ").filter_map(|one| {
-            let (_, number) = one.trim().trim_end_matches(']').rsplit_once('[')?;
+        // `g rebalanced (memberid m): assigned: t [0], t [1]` of all partitions, or
+        // `g rebalanced: incremental assignment of 2 partition(s) (memberid m, ...): t [0], t [1]` of some.
+        let told = line.strip_prefix("% Group ")?;
+        let named = told.split(", ").filter_map(|one| {
+            let (_, number) = one.strip_suffix(']')?.rsplit_once('[')?;
             number.parse::<u32>().ok()
         });
-        if told.contains("assignment of") {
+        if told.contains("): assigned:") || told.contains(": incremental assignment of ") {
             self.owned.extend(named);
-        } else if told.contains("revoke of") {
+        } else if told.contains("): revoked:") || told.contains(": incremental revoke of ") {
             let gone: BTreeSet<u32> = named.collect();
             self.owned.retain(|partition| !gone.contains(partition));
         } else {
@@ -54,24 +53,16 @@ mod tests {
             assert_eq!(kcat.translate(told).as_deref(), outcome, "{told}");
         };
         check("% Waiting for group rebalance", None);
-        let eager = "(memberid m, EAGER rebalance protocol):";
-        check(
-            &format!("% Group g rebalanced: assignment of 2 partition(s) {eager} t [0], t [11]"),
-            Some("owns 0 11"),
-        );
+        check("% Group g rebalanced (memberid m): assigned: t [0], t [11]", Some("owns 0 11"));
         check("% Reached end of topic t [0] at offset 0", None);
-        check(&format!("% Group g rebalanced: revoke of 2 partition(s) {eager} t [0], t [11]"), Some("owns"));
-        check(
-            &format!("% Group g rebalanced: incremental assignment of 1 partition(s) {eager} t [3]"),
-            Some("owns 3"),
-        );
-        check(
-            &format!("% Group g rebalanced: incremental assignment of 0 partition(s) {eager}"),
-            Some("owns 3"),
-        );
-        check(
-            &format!("% Group g rebalanced: incremental revoke of 1 partition(s) {eager} t [3]"),
-            Some("owns"),
-        );
+        check("% Group g rebalanced (memberid m): revoked: t [0], t [11]", Some("owns"));
+        let mut some = |told: &str, partitions: &str, outcome: &str| {
+            let line =
+                format!("% Group g rebalanced: incremental {told} (memberid m, COOPERATIVE): {partitions}");
+            check(line.trim_end(), Some(outcome));
+        };
+        some("assignment of 2 partition(s)", "t [3], t [4]", "owns 3 4");
+        some("assignment of 0 partition(s)", "", "owns 3 4");
+        some("revoke of 1 partition(s)", "t [3]", "owns 4");
     }
 }
