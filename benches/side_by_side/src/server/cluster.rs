@@ -111,6 +111,8 @@ impl<'a> Cluster<'a> {
             format!("default.replication.factor={replicas}"),
             format!("min.insync.replicas={in_sync}"),
             format!("offsets.topic.replication.factor={replicas}"),
+            format!("transaction.state.log.replication.factor={replicas}"),
+            format!("transaction.state.log.min.isr={in_sync}"),
             "log.segment.delete.delay.ms=1000".to_owned(),
             // Members of a large group speak up twice a second: the servers are measured, not the silence.
             "group.consumer.min.heartbeat.interval.ms=500".to_owned(),
