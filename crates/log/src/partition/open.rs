@@ -358,14 +358,21 @@ impl Log {
 
     /// Cuts the end of segment `index`, which the next one continues.
     fn cut_tail(&mut self, index: usize, damage: &Damage) -> Result<(), LogError> {
+        self.cut_segment(index, damage.position)?;
         let path = self.segments[index].path(&self.dir);
-        let file = self.file_of(index)?;
-        file.truncate(u64::from(damage.position))
-            .and_then(|()| file.sync())
-            .map_err(LogError::io("truncate", &path))?;
-        self.segments[index].size = damage.position;
         let (path, at, reason) = (path.display(), damage.position, &damage.reason);
         self.mended.push(format!("{path}: cut at {at}: {reason}; an earlier cut had not reached the disk"));
+        Ok(())
+    }
+
+    /// Cuts one segment for good: what follows may go to another file, whose sync would leave this one out.
+    fn cut_segment(&mut self, index: usize, position: u32) -> Result<(), LogError> {
+        let path = self.segments[index].path(&self.dir);
+        let file = self.file_of(index)?;
+        file.truncate(u64::from(position))
+            .and_then(|()| file.sync())
+            .map_err(LogError::io("truncate", &path))?;
+        self.segments[index].size = position;
         Ok(())
     }
 
@@ -384,11 +391,7 @@ impl Log {
         if !removed.is_empty() {
             self.disk.sync_dir(&self.dir).map_err(LogError::io("sync", &self.dir))?;
         }
-        // What follows may go to another file, whose sync would leave this one out.
-        file.truncate(u64::from(position))
-            .and_then(|()| file.sync())
-            .map_err(LogError::io("truncate", &path))?;
-        self.segments[index].size = position;
+        self.cut_segment(index, position)?;
         self.end = self.end.max(self.segments[index].base);
         self.remove_snapshots(|snapshot, log_end| snapshot > log_end)?;
         Ok(RecoveryReport { path, position: u64::from(position), bytes, reason, is_torn })
