@@ -21,7 +21,7 @@ use config::NodeConfig;
 use log::Disk;
 use log::disk::DirLock;
 use net::task::Tasks;
-use net::{Blocking, Clock, Network};
+use net::{Blocking, Clock, Network, Threads};
 use quorum::{Observer, OpenError, Quorum};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -53,6 +53,8 @@ pub struct NodeOptions {
     /// Whether disk work and the quorum have threads of their own. Without, `start` must be
     /// called inside a `LocalSet`.
     pub blocking: Blocking,
+    /// The threads that serve connections and follow leaders; all else stays where `start` is called.
+    pub threads: Threads,
 }
 
 /// Why a node does not start.

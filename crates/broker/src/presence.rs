@@ -124,12 +124,11 @@ async fn look(
 ) {
     let mut was_connected = false;
     loop {
-        let dial = network.connect(&watched.host, watched.port);
+        let dial = async { network.connect(&watched.host, watched.port).await?.split() };
         match tokio::time::timeout(DIAL_MAX, dial).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok((read, _write))) => {
                 was_connected = true;
                 // The write half is held, or the broker would see the connection end.
-                let (read, _write) = stream.split();
                 let mut frames = FrameReader::new(read, BYTES_MAX);
                 while matches!(frames.next().await, Ok(Some(_))) {}
                 tokio::time::sleep(LOST_PAUSE).await;

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::task::Tasks;
-use net::{Listener, Network};
+use net::{Listener, Network, Threads};
 use tokio_util::sync::CancellationToken;
 use wire::api::ListenerKind;
 
 use crate::context::Context;
+use crate::server::connection::{Connection, Terms};
 use crate::server::limits::Census;
 
 pub use limits::Limits;
@@ -56,6 +57,8 @@ impl BoundListener {
 #[derive(Clone)]
 pub struct Server {
     tasks: Tasks,
+    /// Connections take turns on them.
+    threads: Threads,
     census: Arc<Census>,
     limits: Arc<Limits>,
     /// No further connections or requests; what is under way is answered.
@@ -69,9 +72,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
     /// A server without listeners.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, threads: Threads) -> Self {
         Self {
             tasks: Tasks::new(),
+            threads,
             census: Arc::new(Census::new(&limits)),
             limits: Arc::new(limits),
             draining: CancellationToken::new(),
@@ -81,17 +85,14 @@ impl Server {
 
     /// Accepts connections of `bound` from now on.
     pub fn serve(&self, bound: BoundListener, context: Arc<Context>) {
-        let accepting = accept(
+        let accepting = self.clone().accept(
             bound.listener,
-            connection::Terms {
+            Terms {
                 listener: Arc::new(bound.spec),
                 context,
                 limits: self.limits.clone(),
                 draining: self.draining.clone(),
             },
-            self.census.clone(),
-            self.tasks.clone(),
-            self.ended.clone(),
         );
         self.tasks.spawn(accepting);
     }
@@ -104,40 +105,43 @@ impl Server {
             self.tasks.ended().await;
         }
     }
-}
 
-async fn accept(
-    mut listener: Box<dyn Listener>,
-    terms: connection::Terms,
-    census: Arc<Census>,
-    tasks: Tasks,
-    ended: CancellationToken,
-) {
-    loop {
-        let accepted = tokio::select! {
-            () = terms.draining.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(listener = terms.listener.name, %error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    async fn accept(self, mut listener: Box<dyn Listener>, terms: Terms) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.draining.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(listener = terms.listener.name, %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let peer = stream.peer_addr();
+            let Some(admission) = self.census.admit(peer.ip()) else {
+                tracing::warn!(listener = terms.listener.name, %peer, "too many connections: closed at once");
                 continue;
+            };
+            match Connection::new(stream, terms.clone(), self.threads.place(), admission) {
+                Ok(connection) => self.keep(connection),
+                Err(error) => tracing::warn!(listener = terms.listener.name, %peer, %error, "cannot serve"),
             }
-        };
-        let peer = stream.peer_addr();
-        let Some(admission) = census.admit(peer.ip()) else {
-            tracing::warn!(listener = terms.listener.name, %peer, "too many connections: closed at once");
-            continue;
-        };
-        let serving = connection::serve(stream, terms.clone());
-        let ended = ended.clone();
-        tasks.spawn(async move {
-            let _admission = admission;
-            tokio::select! {
-                () = serving => {}
-                () = ended.cancelled() => {}
+        }
+    }
+
+    /// Serves a connection in a task of its own, wherever it goes.
+    fn keep(&self, connection: Connection) {
+        let (server, place) = (self.clone(), connection.place().clone());
+        self.tasks.spawn_at(&place, async move {
+            let moved = tokio::select! {
+                moved = connection.serve() => moved,
+                () = server.ended.cancelled() => None,
+            };
+            if let Some(connection) = moved {
+                server.keep(connection);
             }
         });
     }

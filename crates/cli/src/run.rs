@@ -3,13 +3,14 @@
 //! One line on stdout when it serves, everything else on stderr. The first SIGTERM or
 //! SIGINT stops it in order, the second at once.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use broker::{Node, NodeOptions};
 use config::NodeConfig;
 use log::disk::RealDisk;
-use net::{SystemClock, TcpNetwork};
+use net::{SystemClock, TcpNetwork, Threads};
 use quorum::Blocking;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -27,12 +28,19 @@ pub fn run(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) -> Outcom
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        refuse(format!("the runtime: {error}; are there too many threads on this machine?"))
-    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_run)?;
     let outcome = runtime.block_on(run_node(config, greeting));
     runtime.shutdown_background();
     outcome
+}
+
+fn cannot_run(error: io::Error) -> Failure {
+    refuse(format!("the runtime: {error}; are there too many threads on this machine?"))
+}
+
+/// As many threads for connections.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Keeps huge pages out of the heap: an idle node touches a little of many regions, and each touch
@@ -49,9 +57,8 @@ fn init_log() -> Outcome {
             "cannot read KASTLE_LOG={text}: {error}; write for example KASTLE_LOG=info"
         ))
     })?;
-    let colours = std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colours = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     log.with_ansi(colours).init();
     Ok(())
 }
@@ -68,6 +75,7 @@ async fn run_node(config: NodeConfig, greeting: impl FnOnce(&Node) -> String) ->
         seed: u64::from_le_bytes(seed),
         boot: boot_id(),
         blocking: Blocking::Threads,
+        threads: Threads::start(cores()).map_err(cannot_run)?,
     };
     let node = Node::start(options).await.map_err(refuse)?;
     let outcome = tokio::select! {

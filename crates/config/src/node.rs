@@ -157,8 +157,6 @@ pub struct ReplicationConfig {
 pub struct NetworkConfig {
     /// `socket.request.max.bytes`.
     pub request_bytes_max: u32,
-    /// `socket.listen.backlog.size`.
-    pub backlog: u32,
     /// `max.connections`.
     pub connections_max: u32,
     /// `max.connections.per.ip`.
@@ -390,7 +388,6 @@ fn read_network(reader: &mut Reader<'_>) -> NetworkConfig {
     }
     NetworkConfig {
         request_bytes_max: reader.small("socket.request.max.bytes"),
-        backlog: reader.small("socket.listen.backlog.size"),
         connections_max: reader.small("max.connections"),
         connections_per_address_max: reader.small(PER_IP),
         connections_per_address_overrides: overrides,

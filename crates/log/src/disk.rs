@@ -90,6 +90,13 @@ pub trait DiskFile: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Whether `len` bytes from `at` on can be read without waiting for a disk, as far as a few samples tell.
+    fn is_cached(&self, _at: u64, _len: usize) -> bool {
+        true
+    }
+    /// Waits until `len` bytes from `at` on are in memory, and has what follows them fetched meanwhile:
+    /// whoever reads old records reads on. What cannot be read shows at the read.
+    fn load(&self, _at: u64, _len: usize) {}
     /// For `sendfile` and memory maps; `None` on a disk that is not the machine's.
     fn raw_fd(&self) -> Option<RawFd>;
 }

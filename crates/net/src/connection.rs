@@ -166,15 +166,17 @@ impl Connection {
         options: &ConnectOptions,
     ) -> Result<Self, ConnectError> {
         let after = options.connect_timeout;
-        match tokio::time::timeout(after, network.connect(host, port)).await {
-            Ok(Ok(stream)) => Ok(Self::over(stream, format!("{host}:{port}"), options)),
-            Ok(Err(source)) => Err(ConnectError::Io { host: host.to_owned(), port, source }),
-            Err(_) => Err(ConnectError::TimedOut { host: host.to_owned(), port, after }),
-        }
+        let Ok(connected) = tokio::time::timeout(after, network.connect(host, port)).await else {
+            return Err(ConnectError::TimedOut { host: host.to_owned(), port, after });
+        };
+        connected
+            .and_then(|stream| Self::over(stream, format!("{host}:{port}"), options))
+            .map_err(|source| ConnectError::Io { host: host.to_owned(), port, source })
     }
 
     /// Speaks over `stream`, whose other end messages call `peer`.
-    pub fn over(stream: Box<dyn Stream>, peer: String, options: &ConnectOptions) -> Self {
+    pub fn over(stream: Box<dyn Stream>, peer: String, options: &ConnectOptions) -> io::Result<Self> {
+        let (read, write) = stream.split()?;
         let (outgoing, queued) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             peer,
@@ -185,10 +187,9 @@ impl Connection {
             waiting: Mutex::default(),
             closing: CancellationToken::new(),
         });
-        let (read, write) = stream.split();
         let frames = FrameReader::new(read, options.response_bytes_max);
         let task = task::spawn(run(shared.clone(), frames, write, queued));
-        Self { shared, task }
+        Ok(Self { shared, task })
     }
 
     /// Sends `request` in `version` and awaits its response.

@@ -61,6 +61,11 @@ impl FrameReader {
         Self { read, buffer: BytesMut::new(), max, trusted: TRUSTED_BYTES_MIN, ready: IDLE_BYTES }
     }
 
+    /// Goes on with what arrives through `read`: the same connection, registered elsewhere.
+    pub fn read_through(&mut self, read: Box<dyn ReadHalf>) {
+        self.read = read;
+    }
+
     /// Sets another bound, for the frames that follow.
     pub fn set_max(&mut self, max: usize) {
         self.max = max;

@@ -13,10 +13,12 @@ pub mod pipe;
 mod seams;
 pub mod task;
 mod tcp;
+mod threads;
 
 pub use blocking::{Blocking, Spent, WorkTime};
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use connection::{ConnectError, ConnectOptions, Connection, SendError};
 pub use frames::{FrameError, FrameReader};
-pub use seams::{Listener, Network, ReadHalf, Stream, WriteHalf};
+pub use seams::{Halves, Listener, Network, ReadHalf, Stream, WriteHalf};
 pub use tcp::TcpNetwork;
+pub use threads::{Place, Threads};

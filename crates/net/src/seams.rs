@@ -20,9 +20,12 @@ pub trait Stream: Send {
     /// This end.
     fn local_addr(&self) -> SocketAddr;
 
-    /// The two directions, each for its own task.
-    fn split(self: Box<Self>) -> (Box<dyn ReadHalf>, Box<dyn WriteHalf>);
+    /// The two directions, for tasks of the runtime that is current.
+    fn split(self: Box<Self>) -> io::Result<Halves>;
 }
+
+/// A connection's two directions.
+pub type Halves = (Box<dyn ReadHalf>, Box<dyn WriteHalf>);
 
 /// What the other end sends.
 pub trait ReadHalf: AsyncRead + Send + Unpin {}
@@ -47,6 +50,10 @@ pub trait WriteHalf: AsyncWrite + Send + Unpin {
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// The whole connection again, to be split within another runtime once the other half is dropped.
+    /// The half itself where it cannot leave.
+    fn rejoin(self: Box<Self>) -> Result<Box<dyn Stream>, Box<dyn WriteHalf>>;
 }
 
 /// A bound address that connections arrive at.

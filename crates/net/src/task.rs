@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::threads::Place;
+
 thread_local! {
     static CONFINED: Cell<bool> = const { Cell::new(false) };
 }
@@ -40,6 +42,17 @@ impl Tasks {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         spawn(self.0.track_future(future))
+    }
+
+    /// Starts one more at `place`.
+    pub fn spawn_at<F>(&self, place: &Place, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        match place.runtime() {
+            Some(thread) => thread.spawn(self.0.track_future(future)),
+            None => self.spawn(future),
+        }
     }
 
     /// Returns once every task has ended.

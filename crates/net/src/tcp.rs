@@ -4,16 +4,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::seams::{Listener, Network, ReadHalf, Stream, WriteHalf};
+use crate::seams::{Halves, Listener, Network, Stream, WriteHalf};
+
+/// Connections that wait to be accepted; the kernel may bound them further (`net.core.somaxconn`). One above that
+/// is tried again by its client's kernel after a second, so that a thousand clients at once would take seconds.
+const BACKLOG: u32 = 16_384;
 
 /// TCP over the machine's interfaces.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,11 +28,11 @@ impl Network for TcpNetwork {
     async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let listener = match address.strip_prefix(':') {
             // Every interface, both families; a machine without IPv6 has the one.
-            Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Some(port) => match listen(&format!("[::]:{port}")).await {
                 Ok(listener) => listener,
-                Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await?,
+                Err(_) => listen(&format!("0.0.0.0:{port}")).await?,
             },
-            None => TcpListener::bind(address).await?,
+            None => listen(address).await?,
         };
         Ok(Box::new(Bound(listener)))
     }
@@ -47,8 +51,27 @@ impl Network for TcpNetwork {
                 }
             }
         }
-        Err(verdict.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+        Err(verdict.unwrap_or_else(no_address))
     }
+}
+
+/// Listens at the first of the name's addresses where it may.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = None;
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Connections of the last run that still linger are no reason to wait.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(no_address))
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the name has no address")
 }
 
 struct Bound(TcpListener);
@@ -66,7 +89,8 @@ impl Listener for Bound {
 }
 
 struct Tcp {
-    stream: TcpStream,
+    /// Not registered with a runtime before it is split: the task that serves it may be on another thread.
+    stream: std::net::TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
 }
@@ -74,6 +98,10 @@ struct Tcp {
 impl Tcp {
     fn over(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
         stream.set_nodelay(true)?;
+        Self::unregistered(stream.into_std()?)
+    }
+
+    fn unregistered(stream: std::net::TcpStream) -> io::Result<Box<dyn Stream>> {
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         Ok(Box::new(Self { stream, peer, local }))
     }
@@ -88,9 +116,9 @@ impl Stream for Tcp {
         self.local
     }
 
-    fn split(self: Box<Self>) -> (Box<dyn ReadHalf>, Box<dyn WriteHalf>) {
-        let (read, write) = self.stream.into_split();
-        (Box::new(read), Box::new(TcpWrite(write)))
+    fn split(self: Box<Self>) -> io::Result<Halves> {
+        let (read, write) = TcpStream::from_std(self.stream)?.into_split();
+        Ok((Box::new(read), Box::new(TcpWrite(write))))
     }
 }
 
@@ -123,6 +151,20 @@ impl AsyncWrite for TcpWrite {
 }
 
 impl WriteHalf for TcpWrite {
+    fn rejoin(self: Box<Self>) -> Result<Box<dyn Stream>, Box<dyn WriteHalf>> {
+        let stream: &TcpStream = self.0.as_ref();
+        // Another descriptor of the same connection: the runtime lets go of this one when the halves are gone.
+        let again = stream.as_fd().try_clone_to_owned().and_then(|again| Tcp::unregistered(again.into()));
+        match again {
+            Ok(again) => {
+                // Dropped otherwise, it would end what we send.
+                self.0.forget();
+                Ok(again)
+            }
+            Err(_) => Err(self),
+        }
+    }
+
     fn sends_files(&self) -> bool {
         true
     }
@@ -159,7 +201,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::pin::Pin;
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::TcpNetwork;
     use crate::seams::Network;
@@ -172,8 +214,8 @@ mod tests {
         let mut listener = TcpNetwork.bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let near = TcpNetwork.connect("localhost", port).await.expect("it listens");
-        let (_, mut write) = near.split();
-        let (mut read, _) = listener.accept().await.expect("it was dialled").split();
+        let (_, mut write) = near.split().expect("a descriptor is free");
+        let (mut read, _) = listener.accept().await.expect("it was dialled").split().expect("registered");
         assert!(write.sends_files());
         let sending = async {
             let (mut at, end) = (100, 900_000);
@@ -189,6 +231,32 @@ mod tests {
         let ((), received) = tokio::join!(sending, read.read_to_end(&mut got));
         received.expect("the other end closes in order");
         assert!(got == content[100..900_000]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_on_after_it_was_joined_and_split_again() {
+        let mut listener = TcpNetwork.bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let near = TcpNetwork.connect("localhost", port).await.expect("it listens");
+        let (mut near_read, mut near_write) = near.split().expect("a descriptor is free");
+        let far = listener.accept().await.expect("it was dialled");
+        let (mut read, mut write) = far.split().expect("registered");
+        for round in 0..3 {
+            near_write.write_all(&[round; 10]).await.expect("the other end is there");
+            // Some of it was read before, the rest arrived meanwhile.
+            assert_eq!(read.read_u8().await.expect("it was sent"), round);
+            let again = write.rejoin().map_err(|_| "it cannot leave").expect("a descriptor is free");
+            drop(read);
+            (read, write) = again.split().expect("registered");
+            let mut rest = [0; 9];
+            read.read_exact(&mut rest).await.expect("it was sent");
+            assert_eq!(rest, [round; 9]);
+            write.write_u8(round).await.expect("the other end is there");
+            assert_eq!(near_read.read_u8().await.expect("it was sent"), round);
+        }
+        drop((read, write));
+        let ended = near_read.read(&mut [0]).await.expect("the other end closed in order");
+        assert_eq!(ended, 0);
     }
 
     #[tokio::test]

@@ -136,7 +136,7 @@ pub(crate) async fn serve(network: impl Network + 'static, quorum: Quorum) {
     while let Ok(stream) = listener.accept().await {
         let quorum = quorum.clone();
         tokio::task::spawn_local(async move {
-            let (mut read, mut write) = stream.split();
+            let Ok((mut read, mut write)) = stream.split() else { return };
             while let Ok(length) = read.read_u32().await {
                 let mut frame = vec![0; length as usize];
                 if read.read_exact(&mut frame).await.is_err() {

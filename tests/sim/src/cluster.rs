@@ -15,7 +15,7 @@ use broker::{Node, NodeOptions, Picture};
 use log::Disk;
 use log::disk::write_atomically;
 use model::{ClusterId, NodeId, Timestamp, Uuid};
-use net::Clock;
+use net::{Clock, Threads};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use world::disk::{SimDisk, Torn};
@@ -145,6 +145,7 @@ impl Cluster {
             seed: self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.starts.get()),
             boot: Some(format!("boot-{}", machine.boots.get())),
             blocking: machine.disk.blocking(),
+            threads: Threads::none(),
         };
         machine.refusal.replace(None);
         let stop = Rc::new(Notify::new());

@@ -21,7 +21,7 @@ use log::Disk;
 use log::disk::{Crash, MemDisk, write_atomically};
 use model::{ErrorCode, NodeId, Offset, Timestamp, TopicPartition, Uuid};
 use net::pipe::PipeNetwork;
-use net::{Blocking, Clock, Network, VirtualClock};
+use net::{Blocking, Clock, Network, Threads, VirtualClock};
 use tokio::runtime::RngSeed;
 use tokio::task::LocalSet;
 use world::Process;
@@ -63,6 +63,7 @@ impl Cluster {
             seed: self.starts,
             boot: Some("boot".to_owned()),
             blocking: Blocking::Inline,
+            threads: Threads::none(),
         };
         let main = async move {
             let node = Node::start(options).await.unwrap_or_else(|error| panic!("node {id}: {error}"));

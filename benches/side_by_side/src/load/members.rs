@@ -16,7 +16,8 @@ use wire::messages::{FindCoordinatorRequest, ResponseKind, text};
 
 use crate::client::Client;
 
-/// Between two heartbeats; the server tells members of the new protocol the same, which is set so for both brokers.
+/// Between two heartbeats of classic members. Those of the new protocol do as the server says, whose setting is the
+/// same for both brokers.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A member's stack: it holds little.
 const STACK_BYTES: usize = 256 << 10;
@@ -207,8 +208,8 @@ impl Shared {
     }
 
     /// Waits for the time of the next heartbeat, or for a call that was not heard before.
-    fn pause(&self, heard: &mut u64) {
-        let until = Instant::now() + HEARTBEAT;
+    fn pause(&self, heard: &mut u64, interval: Duration) {
+        let until = Instant::now() + interval;
         let mut state = self.lock();
         while state.calls == *heard && !state.stop {
             let left = until.saturating_duration_since(Instant::now());

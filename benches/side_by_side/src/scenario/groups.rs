@@ -1,7 +1,7 @@
 //! A large group: its members all start at once; then one leaves.
 //!
-//! Members heartbeat twice a second, and all at once when one has left, so that what is measured is the server and not
-//! how long clients are silent. The initial delay of classic groups is the default of both brokers, 3 s.
+//! Both brokers are set to ask for two heartbeats a second, and all members heartbeat when one has left, so that what is
+//! measured is the server and not how long clients are silent. The initial delay of classic groups is the default of both brokers, 3 s.
 
 use std::time::Instant;
 

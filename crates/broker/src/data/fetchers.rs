@@ -149,7 +149,8 @@ impl Known {
         self.places.insert(key, id);
         let lane = self.lanes.entry(id).or_insert_with(|| {
             let lane = Arc::new(Lane { id, followed: Mutex::default(), changed: Notify::new() });
-            plane.tasks.spawn(run::run(plane.clone(), lane.clone()));
+            let place = plane.options.threads.fixed_place(usize::try_from(fetcher).unwrap_or(0));
+            plane.tasks.spawn_at(&place, run::run(plane.clone(), lane.clone()));
             lane
         });
         lane.lock().insert(key, followed);

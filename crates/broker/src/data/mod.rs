@@ -45,7 +45,7 @@ use std::sync::{Arc, Weak};
 use config::NodeConfig;
 use log::Disk;
 use model::{ClusterId, DirectoryId, NodeId, ProducerId, TopicId};
-use net::{Blocking, Clock, Network};
+use net::{Blocking, Clock, Network, Threads};
 use tokio::sync::watch;
 use wire::messages::{
     AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
@@ -89,6 +89,8 @@ pub struct DataOptions {
     pub clock: Arc<dyn Clock>,
     /// Runs work that waits for a disk.
     pub blocking: Blocking,
+    /// Where leaders are followed and coordinators run.
+    pub threads: Threads,
     /// The metadata as published; steps come through [`Data::apply`].
     pub published: Published,
     /// The way to the controller: AlterPartition, AllocateProducerIds, AssignReplicasToDirs.
@@ -175,6 +177,11 @@ impl Data {
     /// Follows the metadata: one call per step, in the order of the log, each awaited.
     pub async fn apply(&self, step: &Step) {
         self.applier.lock().await.apply(step).await;
+    }
+
+    /// The threads that share the node's work.
+    pub fn threads(&self) -> &Threads {
+        &self.plane.options.threads
     }
 
     /// The partitions of `topic` that this node leads, for the coordinators within.

@@ -11,7 +11,7 @@ use log::Disk;
 use log::disk::{MemDisk, OpenMode};
 use model::{LeaderEpoch, NodeId, Offset, PartitionIndex, Timestamp, TopicId, Uuid};
 use net::pipe::PipeNetwork;
-use net::{ConnectOptions, VirtualClock};
+use net::{ConnectOptions, Threads, VirtualClock};
 use proto::metadata::{
     ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord, RemoveTopicRecord, TopicRecord,
 };
@@ -93,6 +93,7 @@ impl Fed {
             network,
             clock: Arc::new(VirtualClock::starting_at(Timestamp::new(1_700_000_000_000))),
             blocking: Blocking::Inline,
+            threads: Threads::none(),
             published: readers.published,
             controllers: link,
             broker,

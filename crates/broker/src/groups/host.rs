@@ -97,7 +97,8 @@ impl<H: Hosted> Host<H> {
         for (index, seat) in seats {
             let stop = self.stop.child_token();
             let shell = Shell::new(seat, self.terms.clone());
-            self.tasks.spawn(shell.clone().run(stop.clone()));
+            let place = self.data.threads().place();
+            self.tasks.spawn_at(&place, shell.clone().run(stop.clone()));
             shells.insert(index, Hosting { shell, stop });
         }
     }

@@ -149,7 +149,7 @@ impl Starting {
             broker,
         });
         self.register_controller(&context, &links);
-        let server = Server::new(parts::limits(&self.config));
+        let server = Server::new(parts::limits(&self.config), self.options.threads.clone());
         let (failed, failure) = watch::channel(None);
         self.follow_metadata(readers, status, &context, applied, failed.clone());
         self.watch_dirs(lost, failed.clone());
@@ -355,6 +355,7 @@ impl Starting {
             network: self.options.network.clone(),
             clock: self.options.clock.clone(),
             blocking: self.options.blocking.clone(),
+            threads: self.options.threads.clone(),
             running: self.running(),
             published: published.clone(),
             controllers: links.separate(),

@@ -15,13 +15,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
-use net::{FrameError, FrameReader, Stream, WriteHalf};
+use net::{FrameError, FrameReader, Place, Stream, WriteHalf};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::dispatch::{self, Body, RequestContext};
+use crate::server::limits::Admission;
 use crate::server::{Answer, Chunk, Limits, ListenerSpec, Reply};
 
 /// Answers that wait for each other leave when they are as many bytes.
@@ -55,30 +56,10 @@ enum Ended {
     Io(#[from] io::Error),
 }
 
-/// Serves `stream` until it ends.
-pub(super) async fn serve(stream: Box<dyn Stream>, terms: Terms) {
-    let peer = stream.peer_addr();
-    let (read, write) = stream.split();
-    let mut connection = Connection {
-        frames: FrameReader::new(read, terms.limits.request_bytes_max),
-        write,
-        outgoing: Vec::new(),
-        pending: FuturesOrdered::new(),
-        last_active: Instant::now(),
-        peer,
-        terms,
-    };
-    let ended = connection.run().await;
-    let listener = connection.terms.listener.name.as_str();
-    match ended {
-        Ended::Frame(FrameError::Length { .. }) | Ended::Request(_) => {
-            tracing::info!(%peer, listener, reason = %ended, "closed a connection");
-        }
-        _ => tracing::debug!(%peer, listener, reason = %ended, "a connection ended"),
-    }
-}
-
-struct Connection {
+/// One client's connection.
+pub(super) struct Connection {
+    /// Whose task serves it.
+    place: Place,
     frames: FrameReader,
     write: Box<dyn WriteHalf>,
     /// Answers that are still to be written.
@@ -88,6 +69,8 @@ struct Connection {
     last_active: Instant,
     peer: SocketAddr,
     terms: Terms,
+    /// Its place among all connections.
+    _admission: Admission,
 }
 
 /// What a response needs to know of its request.
@@ -99,7 +82,68 @@ struct Envelope {
 }
 
 impl Connection {
-    async fn run(&mut self) -> Ended {
+    /// A connection that is to be served at `place`.
+    pub(super) fn new(
+        stream: Box<dyn Stream>,
+        terms: Terms,
+        place: Place,
+        admission: Admission,
+    ) -> io::Result<Self> {
+        let peer = stream.peer_addr();
+        let (read, write) = place.split(stream)?;
+        Ok(Self {
+            place,
+            frames: FrameReader::new(read, terms.limits.request_bytes_max),
+            write,
+            outgoing: Vec::new(),
+            pending: FuturesOrdered::new(),
+            last_active: Instant::now(),
+            peer,
+            terms,
+            _admission: admission,
+        })
+    }
+
+    /// Where it is to be served.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Serves it until it ends, or until it is better served elsewhere.
+    pub(super) async fn serve(mut self) -> Option<Self> {
+        let (peer, listener) = (self.peer, self.terms.listener.clone());
+        let served = match self.run().await {
+            Ok(place) => self.moved_to(place),
+            Err(ended) => Err(ended),
+        };
+        let ended = match served {
+            Ok(moved) => return Some(moved),
+            Err(ended) => ended,
+        };
+        let listener = listener.name.as_str();
+        match ended {
+            Ended::Frame(FrameError::Length { .. }) | Ended::Request(_) => {
+                tracing::info!(%peer, listener, reason = %ended, "closed a connection");
+            }
+            _ => tracing::debug!(%peer, listener, reason = %ended, "a connection ended"),
+        }
+        None
+    }
+
+    /// The same connection, requests under way included, for a task at `place`.
+    fn moved_to(mut self, place: Place) -> Result<Self, Ended> {
+        match self.write.rejoin() {
+            Ok(stream) => {
+                let (read, write) = place.split(stream)?;
+                self.frames.read_through(read);
+                Ok(Self { write, place, ..self })
+            }
+            Err(write) => Ok(Self { write, ..self }),
+        }
+    }
+
+    /// Answers where to go on, once another place is better.
+    async fn run(&mut self) -> Result<Place, Ended> {
         let draining = self.terms.draining.clone();
         // Registered once: a registration a request would meet all connections at one lock.
         let drained = draining.cancelled();
@@ -109,10 +153,12 @@ impl Connection {
         tokio::pin!(reaper);
         loop {
             let room = self.pending.len() < self.terms.limits.pipelined_max && !draining.is_cancelled();
-            if !(room && self.frames.has_next())
-                && let Err(error) = flush(&mut self.outgoing, self.write.as_mut()).await
-            {
-                return error.into();
+            let better = self.place.better(self.last_active);
+            if better.is_some() || !(room && self.frames.has_next()) {
+                flush(&mut self.outgoing, self.write.as_mut()).await?;
+            }
+            if let Some(place) = better {
+                return Ok(place);
             }
             let step = tokio::select! {
                 Some((envelope, reply)) = self.pending.next() => self.send_ready(envelope, reply).await,
@@ -133,7 +179,7 @@ impl Connection {
             if let Err(ended) = step {
                 // What was answered before stays answered, if the client still listens.
                 let _ = flush(&mut self.outgoing, self.write.as_mut()).await;
-                return ended;
+                return Err(ended);
             }
         }
     }
@@ -216,7 +262,7 @@ impl Connection {
                 }
                 chunk => {
                     flush(&mut self.outgoing, self.write.as_mut()).await?;
-                    chunk.write(self.write.as_mut()).await?;
+                    chunk.write(self.write.as_mut(), &self.terms.context.blocking).await?;
                 }
             }
         }

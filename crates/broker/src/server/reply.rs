@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use log::disk::DiskFile;
-use net::WriteHalf;
+use net::{Blocking, WriteHalf};
 use tokio::io::AsyncWriteExt;
 use wire::messages::ResponseKind;
 
@@ -82,8 +82,15 @@ impl Chunk {
         self.len() == 0
     }
 
-    /// Writes it out.
-    pub(super) async fn write(&self, to: &mut dyn WriteHalf) -> io::Result<()> {
+    /// Writes it out. What is on a disk is fetched by `blocking` first, so that whatever else this thread
+    /// serves does not wait for the disk.
+    pub(super) async fn write(&self, to: &mut dyn WriteHalf, blocking: &Blocking) -> io::Result<()> {
+        if let Self::File { file, offset, len } = self
+            && !file.is_cached(*offset, *len)
+        {
+            let (file, offset, len) = (file.clone(), *offset, *len);
+            blocking.run(move || file.load(offset, len)).await;
+        }
         match self {
             Self::Bytes(bytes) => to.write_all(bytes).await,
             Self::File { file, offset, len } => match file.raw_fd().filter(|_| to.sends_files()) {

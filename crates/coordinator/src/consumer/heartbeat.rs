@@ -316,7 +316,7 @@ fn answer(
     before: &Current,
     current: &Current,
 ) -> ConsumerGroupHeartbeatResponse {
-    let interval = watch::heartbeat_interval(turn, id).as_millis();
+    let interval = watch::heartbeat_interval(turn, id, current).as_millis();
     let response = ConsumerGroupHeartbeatResponse::default()
         .with_error_code(ErrorCode::None.code())
         .with_member_id(Some(text(member)))

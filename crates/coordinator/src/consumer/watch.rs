@@ -9,11 +9,17 @@ use imbl::OrdMap;
 use model::Millis;
 use wire::messages::text;
 
-use super::member::State;
+use super::member::{Current, State};
 use super::{Group, Id, leave, target};
 use crate::alarm::{Alarm, Subject};
 use crate::cause::{self, Because, Causes};
 use crate::turn::Turn;
+
+/// While a group changes, its members are asked to heartbeat at most as often, each: an answer follows an event
+/// about as fast as a client can act on it.
+const INTERVAL_WHILE_CHANGING_MIN: Duration = Duration::from_millis(200);
+/// And large groups less often: all members together take a small part of a processor.
+const PER_MEMBER_WHILE_CHANGING: Duration = Duration::from_micros(200);
 
 /// The alarms of one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,11 +98,24 @@ fn session_timeout(turn: &Turn<'_>, id: &str) -> Duration {
     target::group_duration(turn, id, "consumer.session.timeout.ms", settings.session_timeout, bounds)
 }
 
-/// How often members are asked to heartbeat.
-pub(crate) fn heartbeat_interval(turn: &Turn<'_>, id: &str) -> Duration {
+/// When a member that stands at `current` is asked to heartbeat again: soon while there is something to come for
+/// it, which it hears of in no other way.
+pub(crate) fn heartbeat_interval(turn: &Turn<'_>, id: &str, current: &Current) -> Duration {
     let settings = &turn.settings.consumer;
     let bounds = settings.heartbeat_interval_min..=settings.heartbeat_interval_max;
-    target::group_duration(turn, id, "consumer.heartbeat.interval.ms", settings.heartbeat_interval, bounds)
+    let key = "consumer.heartbeat.interval.ms";
+    let interval = target::group_duration(turn, id, key, settings.heartbeat_interval, bounds);
+    let group = turn.consumer_group(id);
+    let target = group.target_epoch();
+    if group.epoch() == target && current.is_reconciled_to(target) {
+        return interval;
+    }
+    interval.min(soon(group.members.len()))
+}
+
+fn soon(members: usize) -> Duration {
+    let all = PER_MEMBER_WHILE_CHANGING.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX));
+    all.max(INTERVAL_WHILE_CHANGING_MIN)
 }
 
 /// Gives a member its rebalance timeout to give up what it has to, or takes note that it did.
@@ -183,5 +202,19 @@ pub(crate) fn ring(turn: &mut Turn<'_>, at: Millis, subject: Subject, which: Whi
     turn.put_consumer(&id, watched);
     if late {
         leave::fence(turn, &id, &[member], which.reason(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::soon;
+
+    #[test]
+    fn a_large_group_that_changes_is_asked_less_often() {
+        let millis = |members| soon(members).as_millis();
+        assert_eq!((millis(1), millis(1_000), millis(2_000), millis(50_000)), (200, 200, 400, 10_000));
+        assert!(soon(usize::MAX) > Duration::from_secs(3_600));
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use wire::messages::ResponseKind;
+
 use crate::testing::{Life, check_with};
 use crate::{ConsumerSettings, Settings};
 
@@ -517,4 +519,33 @@ fn what_cannot_be_appended_has_not_happened() {
         > a hb NONE a epoch=2
         ",
     );
+}
+
+/// What the last heartbeat was told of the next one.
+fn told_interval(life: &Life) -> i32 {
+    match life.answers.last() {
+        Some((_, ResponseKind::ConsumerGroupHeartbeat(answer))) => answer.heartbeat_interval_ms,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_member_is_asked_to_come_again_soon_while_something_is_to_come_for_it() {
+    let mut life = Life::new(settings());
+    let (usual, soon) = (5_000, 200);
+    life.run("topics t:4");
+    for (line, expected) in [
+        ("hb a", usual),
+        // Waits for what the other one has.
+        ("hb b", soon),
+        ("hb a own", soon),
+        ("hb b own", soon),
+        // Has given up its half.
+        ("hb a own", usual),
+        ("hb b own", usual),
+        ("hb b own", usual),
+    ] {
+        life.run(line);
+        assert_eq!(told_interval(&life), expected, "{line}");
+    }
 }

@@ -1,19 +1,24 @@
 //! The machine's own disks.
 
 use std::fs::{self, File};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 
 use crate::disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
 use crate::open_files::OpenFiles;
 
 /// More files than that are not worth their memory in the kernel.
 const OPEN_FILES_MAX: usize = 16_384;
+
+/// Bytes from one sample to the next where it is asked whether a range is in memory.
+const SAMPLE_STEP: usize = 256 << 10;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,9 +126,9 @@ impl DiskFile for RealFile {
 
     fn write_parts_at(&self, head: &[u8], body: &[u8], at: u64) -> io::Result<()> {
         let parts = [IoSlice::new(head), IoSlice::new(body)];
-        let written = match rustix::io::pwritev(&self.0, &parts, at) {
+        let written = match pwritev(&self.0, &parts, at) {
             Ok(written) => written,
-            Err(rustix::io::Errno::INTR) => 0,
+            Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
         // A disk that is nearly full takes a part and refuses the rest when asked for it.
@@ -145,9 +150,35 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn is_cached(&self, at: u64, len: usize) -> bool {
+        // Another answer than "not now" is no reason to take the long way.
+        samples(at, len).all(|at| self.sample(at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN))
+    }
+
+    fn load(&self, at: u64, len: usize) {
+        // Only advice: the samples wait for the bytes in any case.
+        let _ = fadvise(&self.0, at, NonZeroU64::new(2 * len as u64), Advice::WillNeed);
+        for at in samples(at, len) {
+            let _ = self.sample(at, ReadWriteFlags::empty());
+        }
+    }
+
     fn raw_fd(&self) -> Option<RawFd> {
         Some(self.0.as_raw_fd())
     }
+}
+
+impl RealFile {
+    /// Reads the byte at `at` and drops it.
+    fn sample(&self, at: u64, flags: ReadWriteFlags) -> Result<usize, Errno> {
+        preadv2(&self.0, &mut [IoSliceMut::new(&mut [0])], at, flags)
+    }
+}
+
+/// Where a range is looked at: every so often, and at its last byte.
+fn samples(at: u64, len: usize) -> impl Iterator<Item = u64> {
+    let last = at + len.saturating_sub(1) as u64;
+    (at..last).step_by(SAMPLE_STEP).chain([last])
 }
 
 #[cfg(test)]
@@ -166,5 +197,27 @@ mod tests {
         assert_eq!(written(b"ab", b"cde", 0), b"abcde");
         assert_eq!(written(b"", b"xy", 1), b"axyde");
         assert_eq!(written(b"p", b"", 6), b"axyde\0p");
+    }
+
+    #[test]
+    fn a_range_is_looked_at_throughout() {
+        let at = |at, len| super::samples(at, len).collect::<Vec<_>>();
+        assert_eq!(at(10, 0), [10]);
+        assert_eq!(at(10, 1), [10]);
+        assert_eq!(at(10, 100), [10, 109]);
+        assert_eq!(at(0, 600 << 10), [0, 256 << 10, 512 << 10, (600 << 10) - 1]);
+    }
+
+    #[test]
+    fn what_was_loaded_is_in_memory_and_can_be_sent() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = RealDisk.open(&dir.path().join("file"), OpenMode::ReadWrite).expect("it is made");
+        let bytes = vec![7; 3 << 20];
+        file.write_at(&bytes, 0).expect("there is room");
+        file.load(0, bytes.len());
+        assert!(file.is_cached(0, bytes.len()));
+        // Behind the end there is nothing to wait for.
+        file.load(4 << 20, 100);
+        assert!(file.is_cached(4 << 20, 100));
     }
 }

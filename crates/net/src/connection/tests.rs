@@ -43,7 +43,7 @@ async fn connect() -> (Connection, Far) {
     let mut listener = far.bind(":9092").await.expect("a free port");
     let options = ConnectOptions { response_bytes_max: 100, ..ConnectOptions::default() };
     let connection = Connection::connect(&near, "far", 9092, &options).await.expect("it listens");
-    let (read, write) = listener.accept().await.expect("it was dialled").split();
+    let (read, write) = listener.accept().await.expect("it was dialled").split().expect("a pipe");
     (connection, Far { frames: FrameReader::new(read, 100), write })
 }
 

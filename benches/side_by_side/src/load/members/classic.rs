@@ -10,7 +10,7 @@ use wire::messages::{
     StrBytes, SyncGroupRequest, text,
 };
 
-use super::{Order, PAUSE, Shared, passes};
+use super::{HEARTBEAT, Order, PAUSE, Shared, passes};
 use crate::client::Client;
 
 const JOIN: i16 = 9;
@@ -34,7 +34,7 @@ pub fn live(shared: &Shared, index: usize) -> Result<()> {
             continue;
         }
         loop {
-            shared.pause(&mut heard);
+            shared.pause(&mut heard, HEARTBEAT);
             match shared.order(index) {
                 Order::Stop => return Ok(()),
                 Order::Leave => return leave(shared, &mut client, index, id),

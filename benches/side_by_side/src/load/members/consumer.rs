@@ -1,5 +1,7 @@
 //! A member of the new protocol (KIP-848): what it is told to give up or take it has done at once, and says so.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use model::ErrorCode;
 use wire::messages::consumer_group_heartbeat_request::TopicPartitions;
@@ -45,11 +47,12 @@ pub fn live(shared: &Shared, index: usize) -> Result<()> {
             }
             code => bail!("a heartbeat was refused: {} {:?}", code.name(), response.error_message),
         }
+        let interval = Duration::from_millis(u64::try_from(response.heartbeat_interval_ms)?);
         let has_news = member.take(response);
         shared.stand(index, member.epoch, member.partitions());
         // A consumer that did what it was told says so at once.
         if !has_news {
-            shared.pause(&mut heard);
+            shared.pause(&mut heard, interval);
         }
     }
 }

@@ -17,7 +17,7 @@ use log::Disk;
 use log::disk::{MemDisk, OpenMode, read_file, write_atomically};
 use model::{NodeId, Timestamp, Uuid};
 use net::pipe::PipeNetwork;
-use net::{ConnectOptions, Connection, Network, VirtualClock};
+use net::{ConnectOptions, Connection, Network, Stream, Threads, VirtualClock};
 use quorum::Blocking;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
@@ -110,6 +110,7 @@ impl Cluster {
             seed: self.starts,
             boot: Some("boot".to_owned()),
             blocking: Blocking::Inline,
+            threads: Threads::none(),
         };
         let node = Node::start(options).await.map_err(|error| error.to_string())?;
         self.nodes.insert(id, node);
@@ -182,7 +183,7 @@ impl Cluster {
     /// Sends `bytes` to a port of node `id`; how many come back before the connection closes.
     pub async fn throw(&self, id: i32, port: u16, bytes: &[u8]) -> usize {
         let stream = self.network.host("client").connect(&format!("n{id}"), port).await;
-        let (mut read, mut write) = stream.unwrap_or_else(|error| panic!("{error}")).split();
+        let (mut read, mut write) = stream.and_then(Stream::split).unwrap_or_else(|error| panic!("{error}"));
         // It may be closed before all is written.
         let _ = write.write_all(bytes).await;
         let mut got = Vec::new();
@@ -193,7 +194,7 @@ impl Cluster {
     /// Sends `bytes` to a port of node `id`, waits a moment for whatever comes, and hangs up.
     pub async fn shout(&self, id: i32, port: u16, bytes: &[u8]) {
         let stream = self.network.host("client").connect(&format!("n{id}"), port).await;
-        let (mut read, mut write) = stream.unwrap_or_else(|error| panic!("{error}")).split();
+        let (mut read, mut write) = stream.and_then(Stream::split).unwrap_or_else(|error| panic!("{error}"));
         let _ = write.write_all(bytes).await;
         let mut got = [0; 4096];
         let _ = tokio::time::timeout(Duration::from_millis(2), read.read(&mut got)).await;

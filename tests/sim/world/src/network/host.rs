@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use net::{Listener, Network, ReadHalf, Stream, WriteHalf};
+use net::{Halves, Listener, Network, Stream, WriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Shared;
@@ -90,8 +90,8 @@ impl Stream for SimStream {
         self.local
     }
 
-    fn split(self: Box<Self>) -> (Box<dyn ReadHalf>, Box<dyn WriteHalf>) {
-        (Box::new(self.read), Box::new(self.write))
+    fn split(self: Box<Self>) -> io::Result<Halves> {
+        Ok((Box::new(self.read), Box::new(self.write)))
     }
 }
 
@@ -119,7 +119,11 @@ struct SimWrite {
     side: usize,
 }
 
-impl WriteHalf for SimWrite {}
+impl WriteHalf for SimWrite {
+    fn rejoin(self: Box<Self>) -> Result<Box<dyn Stream>, Box<dyn WriteHalf>> {
+        Err(self)
+    }
+}
 
 impl AsyncWrite for SimWrite {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
