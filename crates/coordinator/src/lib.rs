@@ -41,6 +41,8 @@
 //! - A JoinGroup that is refused leaves no empty group behind.
 //! - The initial delay runs from the last member that came. Kafka looks once a delay whether somebody did, so it waits
 //!   up to twice as long for nobody.
+//! - A member of a KIP-848 group is asked to heartbeat after 200 ms while something is to come for it (large groups: 0.2 ms
+//!   a member), not after the usual interval.
 //! - An empty group whose next member holds a fresh id is not deleted under it.
 //! - A regular expression is looked up within the heartbeat that brings it, not in the background: its member has its
 //!   topics with the first answer. The records are Kafka's, the expression's right before the raised epoch.

@@ -52,11 +52,13 @@ pub enum Mutant {
     TransactionEpochUnchecked,
     /// Partitions are told how a transaction ended before the record that decides it is committed.
     MarkedBeforeCommitted,
+    /// Compaction drops the last record of a key, and keeps those before it.
+    LatestCompacted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PartitionSyncSkipped,
         Self::QuorumSyncSkipped,
         Self::VoteNotPersisted,
@@ -79,6 +81,7 @@ impl Mutant {
         Self::StableAheadOfTransaction,
         Self::TransactionEpochUnchecked,
         Self::MarkedBeforeCommitted,
+        Self::LatestCompacted,
     ];
 
     /// Whether this rule is broken on the current thread.

@@ -145,6 +145,7 @@ pub fn minimums(seeds: u64) -> Minimums {
         (Event::CleanStart, 0.2),
         (Event::UncleanStart, 1.0),
         (Event::SegmentRolled, 5.0),
+        (Event::RecordCompacted, 5.0),
         (Event::Fence, 1.0),
         (Event::Unfence, 2.0),
         (Event::ControlledShutdown, 0.1),

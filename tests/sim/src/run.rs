@@ -143,7 +143,7 @@ impl Run {
     fn new(seed: u64, options: &RunOptions) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let begun = Instant::now();
-        let shape = Shape::draw(&mut rng);
+        let shape = Shape::draw(seed, &mut rng);
         let network = SimNetwork::new(rng.u64(..), shape.links);
         let watch = Rc::new(RefCell::new(Watch::new(begun, &shape)));
         let watcher = {

@@ -9,6 +9,12 @@ use config::{NodeConfig, Properties};
 use model::{NodeId, Timestamp};
 use world::network::LinkQuality;
 
+/// One seed in so many compacts.
+const COMPACTS_EVERY: u64 = 5;
+/// Files are begun and cleaned every few records, and tombstones are gone soon after.
+const COMPACTING: &str = "log.roll.ms=1500\nlog.cleaner.backoff.ms=300\nlog.cleaner.min.cleanable.ratio=0.01\n\
+                          log.cleaner.delete.retention.ms=2000\n";
+
 /// A run's cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -26,6 +32,8 @@ pub struct Shape {
     pub snapshot_bytes: u64,
     /// `leader.imbalance.check.interval.seconds`.
     pub balance_seconds: u64,
+    /// Whether the logs of the coordinators are rolled and compacted all the time.
+    pub compacts: bool,
     /// What the network is like without faults.
     pub links: LinkQuality,
     /// What the clocks on the walls say at first.
@@ -33,8 +41,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Draws one.
-    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+    /// Draws the one of `seed`. Only some compact: a seed that found a bug shall show it still.
+    pub fn draw(seed: u64, rng: &mut fastrand::Rng) -> Self {
         let (voters, nodes) = [(3, 3), (3, 3), (3, 3), (3, 4), (3, 5), (5, 5)][rng.usize(..6)];
         let pick = |rng: &mut fastrand::Rng, of: &[u64]| of[rng.usize(..of.len())];
         Self {
@@ -45,6 +53,7 @@ impl Shape {
             lag_ms: pick(rng, &[1_500, 3_000, 10_000]),
             snapshot_bytes: pick(rng, &[2_000, 10_000, 100_000]),
             balance_seconds: pick(rng, &[3, 10, 300]),
+            compacts: seed % COMPACTS_EVERY == 1,
             links: LinkQuality {
                 latency_min: Duration::ZERO,
                 latency_max: Duration::from_millis(pick(rng, &[1, 2, 10])),
@@ -83,6 +92,7 @@ impl Shape {
         let Self { session_ms, election_ms, lag_ms, snapshot_bytes, balance_seconds, .. } = self;
         let heartbeat_ms = session_ms / 6;
         let fetch_ms = election_ms * 2;
+        let compacting = if self.compacts { COMPACTING } else { "" };
         let text = format!(
             "process.roles={roles}\nnode.id={id}\nlog.dirs=/data\nlisteners={listeners}\n\
              controller.listener.names=CONTROLLER\n\
@@ -98,7 +108,7 @@ impl Shape {
              offsets.topic.num.partitions=1\noffsets.topic.replication.factor=3\n\
              transaction.state.log.num.partitions=1\ntransaction.state.log.replication.factor=3\n\
              transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
-             group.initial.rebalance.delay.ms=100\n"
+             group.initial.rebalance.delay.ms=100\n{compacting}"
         );
         let properties = Properties::parse("sim.properties", text.as_bytes()).expect("well-formed");
         NodeConfig::from_properties(&properties).unwrap_or_else(|error| panic!("{error}"))

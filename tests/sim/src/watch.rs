@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::Node;
-use judge::coverage::Coverage;
+use judge::coverage::{Coverage, Event};
 use judge::invariants::{Invariants, Restart};
 use judge::promise::{FaultsSeen, Harm, Harmed, Promise, Span};
 use judge::view::{Key, NodeView};
@@ -215,6 +215,7 @@ impl Watch {
             violations.extend(verdict::of_clients(&history, self.seen.clone(), faults));
             verdict::cover(&history, faults, &mut self.coverage);
         }
+        self.coverage.count_many(Event::RecordCompacted, self.invariants.compacted());
         for (_, event) in faults.events.iter().filter(|(_, event)| event.begins) {
             self.coverage.fault_bit(event.kind);
         }

@@ -46,7 +46,7 @@ impl Judges {
 
 async fn live(seed: u64, judges: Rc<RefCell<Judges>>) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (begun, shape) = (Instant::now(), Shape::draw(&mut rng));
+    let (begun, shape) = (Instant::now(), Shape::draw(seed, &mut rng));
     let network = SimNetwork::new(rng.u64(..), shape.links);
     let watching = judges.clone();
     let watcher = Rc::new(move |id: NodeId, node: Option<&Node>| {

@@ -57,7 +57,12 @@ impl Coverage {
 
     /// Something happened once.
     pub fn count(&mut self, event: Event) {
-        *self.events.entry(event).or_default() += 1;
+        self.count_many(event, 1);
+    }
+
+    /// Something happened so often.
+    pub fn count_many(&mut self, event: Event, times: u64) {
+        *self.events.entry(event).or_default() += times;
     }
 
     /// A client was refused with this error.

@@ -240,4 +240,9 @@ impl Invariants {
     pub fn compared(&self) -> u64 {
         self.committed.compared()
     }
+
+    /// Records that a node did not have any more because its log was compacted.
+    pub fn compacted(&self) -> u64 {
+        self.committed.compacted()
+    }
 }

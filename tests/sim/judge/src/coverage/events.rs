@@ -51,6 +51,8 @@ events! {
     UncleanStart = "unclean log recoveries",
     /// A log began another file.
     SegmentRolled = "segments rolled",
+    /// A record of a coordinator's log was compacted away.
+    RecordCompacted = "records compacted away",
     /// A broker was fenced.
     Fence = "brokers fenced",
     /// A broker was let in.

@@ -6,6 +6,9 @@
 //! logs of the in-sync set are equal up to the watermark because each equals that copy. A
 //! log that was cut is compared again from the cut on; a restarted node's from its start.
 //!
+//! Of a compacted topic the records are compared instead of the batches: some may be
+//! gone, those that are left are the same.
+//!
 //! For a lossy partition, and after that for what nobody was seen to have since, a batch of a later epoch replaces what was lost, and all are
 //! compared with it anew. Two batches of one epoch at one offset are never excused, nor is
 //! anything of the metadata log. The logs of a damaged node are left out.
@@ -13,14 +16,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{LeaderEpoch, NodeId, Offset};
+use wire::batch::BatchRef;
 
 use super::{Bench, Rule};
 use crate::view::{Key, Logs, NodeView};
 
+/// As much of a batch's records is decompressed: clients here write little.
+const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
 /// Up to where base offset, length and leader epoch of a batch stand, and its last offset's delta.
 const HEADER_BYTES: usize = 27;
 
-/// A batch, in short.
+/// A batch, in short; of a compacted topic, a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Batch {
     base: i64,
@@ -43,6 +49,7 @@ pub(super) struct Committed {
     partitions: BTreeMap<Key, Chain>,
     metadata: Chain,
     compared: u64,
+    compacted: u64,
 }
 
 /// How a batch stands to the first copy.
@@ -57,6 +64,10 @@ impl Committed {
         self.compared
     }
 
+    pub(super) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
     pub(super) fn observe(&mut self, view: &NodeView, logs: &dyn Logs, bench: &mut Bench) {
         if bench.damaged.contains(&view.node) {
             return;
@@ -67,9 +78,9 @@ impl Committed {
             let is_left = log.snapshot.is_some_and(|snapshot| snapshot > log.end);
             let upto = if is_left { log.start } else { view.quorum.committed };
             let extent = Extent { start: log.start, end: log.end, upto };
-            let (compared, broken) = self.metadata.follow(view.node, extent, false, read);
-            self.compared += compared;
-            if let Some(what) = broken {
+            let found = self.metadata.follow(view.node, extent, Kind::default(), read);
+            self.compared += found.compared;
+            if let Some(what) = found.broken {
                 bench.break_of(Rule::MetadataAgrees, None, format!("the metadata log: {what}"));
             }
         }
@@ -84,9 +95,11 @@ impl Committed {
             let read = |from, upto| logs.records(*key, from, upto);
             let extent = Extent { start: log.start, end: log.end, upto: seen.high_watermark };
             let chain = self.partitions.entry(*key).or_default();
-            let (compared, broken) = chain.follow(view.node, extent, bench.is_lossy(*key), read);
-            self.compared += compared;
-            if let Some(what) = broken {
+            let kind = Kind { is_lossy: bench.is_lossy(*key), is_compacted: is_compacted(&seen.name) };
+            let found = chain.follow(view.node, extent, kind, read);
+            self.compared += found.compared;
+            self.compacted += found.gone;
+            if let Some(what) = found.broken {
                 bench.break_of(Rule::LogsAgree, Some(*key), format!("{}: {what}", seen.name));
             }
         }
@@ -115,32 +128,48 @@ struct Extent {
     upto: Offset,
 }
 
+/// What is expected of a log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    is_lossy: bool,
+    is_compacted: bool,
+}
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+struct Found {
+    /// Pieces that had been seen on another occasion.
+    compared: u64,
+    /// Records that had been seen, and were compacted away here.
+    gone: u64,
+    /// What differs.
+    broken: Option<String>,
+}
+
 impl Chain {
-    /// Compares what is committed since the last time. Answers how many batches had been seen on another
-    /// occasion, and what differs.
+    /// Compares what is committed since the last time.
     fn follow(
         &mut self,
         node: NodeId,
         extent: Extent,
-        lossy: bool,
+        kind: Kind,
         read: impl Fn(Offset, Offset) -> Option<Vec<u8>>,
-    ) -> (u64, Option<String>) {
+    ) -> Found {
         let end = extent.end.get();
         let upto = extent.upto.get().min(end);
         let known = self.verified.get(&node).copied().unwrap_or(0);
         let mut from = known.min(end).max(extent.start.get());
-        let (mut compared, mut broken) = (0, None);
-        while from < upto && broken.is_none() {
+        let mut found = Found::default();
+        while from < upto && found.broken.is_none() {
             let bytes = read(Offset::new(from), Offset::new(upto)).unwrap_or_default();
             let before = from;
-            for batch in batches_of(&bytes).filter(|batch| batch.next <= upto) {
-                match self.take(batch, lossy) {
-                    Finding::New => {}
-                    Finding::Same => compared += 1,
-                    Finding::Other(first) => {
-                        broken = Some(told(&batch, &first));
-                        break;
-                    }
+            for (batch, bytes) in batches_of(&bytes).filter(|(batch, _)| batch.next <= upto) {
+                if kind.is_compacted {
+                    found.gone += self.batches.range(from..batch.base.max(from)).count() as u64;
+                }
+                self.compare(batch, bytes, kind, &mut found);
+                if found.broken.is_some() {
+                    break;
                 }
                 from = batch.next.max(from);
             }
@@ -149,7 +178,29 @@ impl Chain {
             }
         }
         self.verified.insert(node, from);
-        (compared, broken)
+        found
+    }
+
+    /// Compares one batch, or each of its records.
+    fn compare(&mut self, batch: Batch, bytes: &[u8], kind: Kind, found: &mut Found) {
+        let pieces = match kind.is_compacted {
+            true => match records_of(batch, bytes) {
+                Ok(records) => records,
+                Err(what) => return found.broken = Some(what),
+            },
+            false => vec![batch],
+        };
+        if kind.is_compacted {
+            let known = self.batches.range(batch.base..batch.next).count();
+            found.gone += known.saturating_sub(pieces.len()) as u64;
+        }
+        for piece in pieces {
+            match self.take(piece, kind.is_lossy) {
+                Finding::New => {}
+                Finding::Same => found.compared += 1,
+                Finding::Other(first) => return found.broken = Some(told(&piece, &first)),
+            }
+        }
     }
 
     fn take(&mut self, batch: Batch, lossy: bool) -> Finding {
@@ -195,8 +246,13 @@ fn told(batch: &Batch, first: &Batch) -> String {
     format!("holds {} as committed where {} was committed before", say(batch), say(first))
 }
 
-/// The whole batches that `bytes` hold.
-fn batches_of(bytes: &[u8]) -> impl Iterator<Item = Batch> + '_ {
+/// The topics of coordinators are compacted; whether they are in fact depends on the seed.
+fn is_compacted(name: &str) -> bool {
+    name.starts_with("__")
+}
+
+/// The whole batches that `bytes` hold, and their bytes.
+fn batches_of(bytes: &[u8]) -> impl Iterator<Item = (Batch, &[u8])> + '_ {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let header: &[u8; HEADER_BYTES] = rest.first_chunk()?;
@@ -206,8 +262,22 @@ fn batches_of(bytes: &[u8]) -> impl Iterator<Item = Batch> + '_ {
         let whole = rest.get(..length)?;
         rest = &rest[length..];
         let next = base.checked_add(i64::from(number(23)?))?.checked_add(1)?;
-        Some(Batch { base, next, epoch: LeaderEpoch::new(number(12)?), digest: fnv(whole) })
+        Some((Batch { base, next, epoch: LeaderEpoch::new(number(12)?), digest: fnv(whole) }, whole))
     })
+}
+
+/// A batch's records, each as if it were one: a pass of the cleaner writes them into another batch.
+fn records_of(batch: Batch, bytes: &[u8]) -> Result<Vec<Batch>, String> {
+    let unreadable = |why: String| format!("the batch at {} cannot be read: {why}", batch.base);
+    let parsed = BatchRef::parse(bytes).map_err(|error| unreadable(error.to_string()))?;
+    let records = parsed.records(DECOMPRESSED_BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let each = records.iter().map(|record| {
+        let record = record.map_err(|error| unreadable(error.to_string()))?;
+        let base = record.offset.get();
+        let said = format!("{} {:?} {:?}", record.timestamp.get(), record.key, record.value);
+        Ok(Batch { base, next: base + 1, digest: fnv(said.as_bytes()), ..batch })
+    });
+    each.collect()
 }
 
 fn fnv(bytes: &[u8]) -> u64 {

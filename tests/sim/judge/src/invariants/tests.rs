@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use model::{BrokerEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch, PartitionIndex, Uuid};
 
+use wire::batch::{BatchBuilder, BatchRef, NewRecord};
+
 use super::{Invariants, Restart, Rule};
 use crate::view::{
     AssignmentView, Ballot, BrokerView, Key, LogView, Logs, NodeView, Part, PartitionView, RaftLogView,
@@ -251,6 +253,59 @@ fn a_log_that_differs_below_the_watermark_is_found_on_another_node_and_after_a_r
     check(others, &[Rule::LogsAgree]);
     let own = vec![SeeWith(leads(1, 0, 3, 3), one()), Step::Restart(1), SeeWith(follows(1, 1, 3, 3), two())];
     check(own, &[Rule::LogsAgree]);
+}
+
+/// A log of real batches.
+struct Whole(Vec<u8>);
+
+impl Logs for Whole {
+    fn records(&self, _: Key, from: Offset, _: Offset) -> Option<Vec<u8>> {
+        Some(if from.get() == 0 { self.0.clone() } else { Vec::new() })
+    }
+
+    fn metadata(&self, _: Offset, _: Offset) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[test]
+fn a_compacted_log_may_lack_records_and_no_other_may_stand_in_their_place() {
+    let batch = |values: [&[u8]; 3]| {
+        let mut builder = BatchBuilder::new(Offset::ZERO, LeaderEpoch::new(0));
+        for value in values {
+            builder.push(&NewRecord { key: Some(b"key"), value: Some(value), ..NewRecord::default() });
+        }
+        let mut bytes = Vec::new();
+        builder.finish(&mut bytes).expect("not compressed");
+        bytes
+    };
+    let without = |bytes: &[u8], kept: &[bool]| {
+        let batch = BatchRef::parse(bytes).expect("a batch");
+        let (records, mut out) = (batch.records(1 << 20).expect("not compressed"), Vec::new());
+        records.retain(kept, None, &mut out).expect("some are left");
+        out
+    };
+    let (full, other) = (batch([b"a", b"b", b"c"]), batch([b"a", b"b", b"x"]));
+    let less = without(&full, &[false, false, true]);
+    let wrong = without(&other, &[false, false, true]);
+    let look = |name: &str, logs: [Vec<u8>; 2]| {
+        let mut invariants = Invariants::new();
+        for (at, log) in (0..).zip(logs) {
+            let mut view = leads(1 + at, at, 3, 3);
+            view.partitions.get_mut(&key()).expect("there").name = name.to_owned();
+            invariants.observe(Millis::new(0), &view, &Whole(log));
+        }
+        let broken: Vec<Rule> = invariants.violations().iter().map(|violation| violation.rule).collect();
+        (broken, invariants.compared(), invariants.compacted())
+    };
+    const COMPACTED: &str = "__consumer_offsets-0";
+    assert_eq!(look(COMPACTED, [full.clone(), full.clone()]), (vec![], 3, 0));
+    assert_eq!(look(COMPACTED, [full.clone(), less.clone()]), (vec![], 1, 2));
+    assert_eq!(look(COMPACTED, [less.clone(), full.clone()]), (vec![], 1, 0));
+    assert_eq!(look(COMPACTED, [full.clone(), wrong]).0, [Rule::LogsAgree]);
+    assert_eq!(look(COMPACTED, [full.clone(), other]).0, [Rule::LogsAgree]);
+    // Elsewhere nothing is ever gone.
+    assert_eq!(look("t-0", [full, less]).0, [Rule::LogsAgree]);
 }
 
 #[test]
