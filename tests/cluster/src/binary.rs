@@ -18,6 +18,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
+/// What of the workspace goes into the binary: files, and directories with all that is in them.
+const MADE_OF: [&str; 5] = ["crates", "proto", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+
 /// The binary that `KASTLE_BINARY` names, else the one of this build, built first if need be.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -36,7 +39,8 @@ fn of_this_build(own: &Path) -> Result<PathBuf> {
     let target = target.context("tests and tools run from cargo's target directory")?;
     let binary = target.join("kastle");
     let is_release = target.ends_with("release");
-    if !is_release && is_up_to_date(&binary) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    if !is_release && is_up_to_date(&workspace, &binary) {
         return Ok(binary);
     }
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -45,42 +49,36 @@ fn of_this_build(own: &Path) -> Result<PathBuf> {
     if is_release {
         build.arg("--release");
     }
-    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().context("cannot run cargo")?;
+    let built = build.current_dir(&workspace).status().context("cannot run cargo")?;
     if !built.success() {
         bail!("cargo could not build the kastle binary");
     }
     Ok(binary)
 }
 
-/// Whether the binary is there and as new as everything it was made of: cargo lists that beside it. A source
-/// saved while it was being compiled counts as compiled.
-fn is_up_to_date(binary: &Path) -> bool {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    let (Some(built), Ok(listed)) = (changed(binary), fs::read_to_string(binary.with_extension("d"))) else {
-        return false;
-    };
-    let sources = sources(&listed);
-    !sources.is_empty()
-        && sources.iter().chain([&lock]).all(|source| changed(source).is_some_and(|at| at <= built))
+/// Whether the binary is there and as new as everything in the workspace that it is made of. A source saved while it
+/// was being compiled counts as compiled.
+fn is_up_to_date(workspace: &Path, binary: &Path) -> bool {
+    let made_of = MADE_OF.map(|name| workspace.join(name));
+    changed(binary).is_some_and(|built| made_of.iter().all(|path| is_older(path, built)))
+}
+
+/// Whether a file, or each in a directory, was changed no later than `built`.
+fn is_older(path: &Path, built: SystemTime) -> bool {
+    if !path.is_dir() {
+        return changed(path).is_some_and(|at| at <= built);
+    }
+    let Ok(mut entries) = fs::read_dir(path) else { return false };
+    entries.all(|entry| {
+        entry.is_ok_and(|entry| {
+            let is_tests = entry.file_name() == "tests";
+            is_tests || is_older(&entry.path(), built)
+        })
+    })
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
-}
-
-/// The files that a rule of `make` names behind its colon: separated by spaces, those in a name escaped.
-fn sources(listed: &str) -> Vec<PathBuf> {
-    let Some((_, listed)) = listed.split_once(": ") else { return Vec::new() };
-    let mut sources = vec![String::new()];
-    let mut letters = listed.trim().chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => sources.last_mut().expect("never empty").extend(letters.next()),
-            ' ' => sources.push(String::new()),
-            _ => sources.last_mut().expect("never empty").push(letter),
-        }
-    }
-    sources.into_iter().filter(|source| !source.is_empty()).map(PathBuf::from).collect()
 }
 
 #[cfg(test)]
@@ -89,43 +87,43 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use super::{is_up_to_date, sources};
+    use super::{MADE_OF, is_up_to_date};
 
-    /// A binary of one source, changed so long before it; whether it is up to date.
-    fn check(age_seconds: i64, is_listed: bool, outcome: bool) {
+    /// A binary built an hour from now, and a workspace of which `saved` was changed so long before it; whether
+    /// the binary is up to date.
+    fn check(saved: &str, age_seconds: i64, outcome: bool) {
         let dir = tempfile::tempdir().expect("a directory");
-        let (source, binary) = (dir.path().join("main.rs"), dir.path().join("kastle"));
-        // Later than anything that is checked out here.
-        let built = SystemTime::now() + Duration::from_secs(3600);
-        let shift = Duration::from_secs(age_seconds.unsigned_abs());
-        let saved = if age_seconds < 0 { built + shift } else { built - shift };
-        for (path, at) in [(&source, saved), (&binary, built)] {
-            fs::write(path, "x").expect("a file");
+        let touch = |name: &str, at: SystemTime| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("within the directory")).expect("a directory");
+            fs::write(&path, "x").expect("a file");
             fs::File::options()
                 .write(true)
-                .open(path)
+                .open(&path)
                 .and_then(|file| file.set_modified(at))
                 .expect("a time");
+            path
+        };
+        let now = SystemTime::now();
+        let built = now + Duration::from_secs(3600);
+        for name in MADE_OF {
+            touch(&if name.contains('.') { name.to_owned() } else { format!("{name}/a.rs") }, now);
         }
-        let list =
-            if is_listed { format!("{}: {}\n", binary.display(), source.display()) } else { String::new() };
-        fs::write(dir.path().join("kastle.d"), list).expect("a list");
-        assert_eq!(is_up_to_date(&binary), outcome, "{age_seconds} s, listed: {is_listed}");
+        let shift = Duration::from_secs(age_seconds.unsigned_abs());
+        touch(saved, if age_seconds < 0 { built + shift } else { built - shift });
+        let binary = touch("target/kastle", built);
+        assert_eq!(is_up_to_date(dir.path(), &binary), outcome, "{saved}: {age_seconds} s");
     }
 
     #[test]
-    fn a_binary_is_taken_as_it_is_unless_a_source_is_newer_or_unknown() {
-        check(10, true, true);
-        check(0, true, true);
-        check(-10, true, false);
-        check(10, false, false);
-        assert!(!is_up_to_date(Path::new("/nowhere/kastle")));
-    }
-
-    #[test]
-    fn names_with_spaces_are_whole() {
-        let names = sources("/t/kastle: /a/b.rs /a/my\\ file.rs\n");
-        assert_eq!(names, [Path::new("/a/b.rs"), Path::new("/a/my file.rs")]);
-        assert!(sources("no rule").is_empty());
+    fn a_binary_is_taken_as_it_is_unless_a_source_is_newer() {
+        check("crates/log/src/disk/real.rs", 10, true);
+        check("crates/log/src/disk/real.rs", 0, true);
+        check("crates/log/src/disk/real.rs", -10, false);
+        check("Cargo.lock", -10, false);
+        check("proto/metadata.schema", -10, false);
+        // The binary is not made of tests.
+        check("crates/log/src/partition/tests/cut.rs", -10, true);
+        assert!(!is_up_to_date(Path::new("/nowhere"), Path::new("/nowhere/kastle")));
     }
 }
