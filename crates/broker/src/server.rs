@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::task::Tasks;
-use net::{Listener, Network, Threads};
+use net::{Listener, Network, Place, Threads};
 use tokio_util::sync::CancellationToken;
 use wire::api::ListenerKind;
 
@@ -57,7 +57,7 @@ impl BoundListener {
 #[derive(Clone)]
 pub struct Server {
     tasks: Tasks,
-    /// Connections take turns on them.
+    /// Connections of clients and brokers live on them.
     threads: Threads,
     census: Arc<Census>,
     limits: Arc<Limits>,
@@ -125,7 +125,12 @@ impl Server {
                 tracing::warn!(listener = terms.listener.name, %peer, "too many connections: closed at once");
                 continue;
             };
-            match Connection::new(stream, terms.clone(), self.threads.place(), admission) {
+            // Votes and heartbeats do not wait behind clients.
+            let place = match terms.listener.kind {
+                ListenerKind::Controller => Place::default(),
+                _ => self.threads.place(),
+            };
+            match Connection::new(stream, terms.clone(), place, admission) {
                 Ok(connection) => self.keep(connection),
                 Err(error) => tracing::warn!(listener = terms.listener.name, %peer, %error, "cannot serve"),
             }
