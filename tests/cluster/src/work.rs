@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod codecs;
+pub mod crowd;
 pub mod failover;
 mod reader;
 pub mod scale;

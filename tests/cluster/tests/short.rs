@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use kastle_cluster::work::trouble::Trouble;
-use kastle_cluster::work::{chaos, codecs, failover, scale};
+use kastle_cluster::work::{chaos, codecs, crowd, failover, scale};
 use kastle_cluster::{Cluster, Shape};
 
 #[test]
 fn what_librdkafka_writes_with_any_codec_it_reads_back() {
     let cluster = Cluster::start(Shape::of(3)).expect("three nodes");
     codecs::run(&cluster, 500).expect("as it was sent");
+}
+
+#[test]
+fn answers_keep_their_order_while_connections_change_threads() {
+    let answered = crowd::run().expect("each in its order");
+    assert!(answered > 0);
 }
 
 fn check(trouble: Trouble, strikes: u32) {
