@@ -11,5 +11,5 @@ mod node;
 pub mod work;
 
 pub use binary::binary;
-pub use cluster::{Cluster, Shape};
+pub use cluster::{Cluster, Shape, run};
 pub use node::Node;

@@ -4,6 +4,8 @@
 //! the tests are skipped with a word on how to get them: Maven brings 54 MB. A JVM
 //! takes a second to start: each test starts few.
 
+use std::fs::DirEntry;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +47,16 @@ impl Kafka {
         let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(libs);
         if !libs.is_dir() {
             bail!("{LIBS} names {}, which is no directory; to fill one: {HOW}", libs.display());
+        }
+        // Without it Kafka logs nothing, and the log is how it is known to serve.
+        let logs = |entry: io::Result<DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("slf4j-simple"))
+        };
+        if !std::fs::read_dir(&libs)?.any(logs) {
+            bail!(
+                "{} has no slf4j-simple jar, and Kafka does not log without; to fill it: {HOW}",
+                libs.display()
+            );
         }
         Ok(Some(Self { libs }))
     }
