@@ -6,7 +6,8 @@
 //!
 //! While there is little to do, all of it is on one thread, where what one connection
 //! brings reaches another without a thread being woken. When a thread is busy and
-//! another one is not, connections move, one at a time ([`Place::better`]).
+//! another one is not, connections move, and they come back when it is quiet
+//! ([`Place::better`]).
 
 mod balance;
 

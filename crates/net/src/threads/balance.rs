@@ -4,6 +4,9 @@
 const BUSY: f64 = 0.5;
 /// From here on a thread has no time left, however much more there is to do.
 const FULL: f64 = 0.8;
+/// All threads together have so little to do that one is better: nothing crosses threads then. Well below [`BUSY`],
+/// or what was gathered would leave again.
+const QUIET: f64 = 0.3;
 /// A move must be worth it: the other thread is less busy by as much.
 const GAP: f64 = 0.3;
 
@@ -40,8 +43,20 @@ impl Move {
     }
 }
 
-/// From the busiest thread to the least busy one, if that helps: a single connection gains nothing elsewhere.
+/// What should move: together while little is done, else from the busiest thread to the least busy one.
 pub(super) fn decide(loads: &[Load]) -> Option<Move> {
+    let all: f64 = loads.iter().map(|load| load.share).sum();
+    if all < QUIET { gather(loads) } else { spread(loads) }
+}
+
+/// To the first thread, from the next one where something was done.
+fn gather(loads: &[Load]) -> Option<Move> {
+    let (from, load) = loads.iter().enumerate().skip(1).find(|(_, load)| load.active > 0)?;
+    Some(Move { from: u16::try_from(from).ok()?, to: 0, count: u32::try_from(load.active).ok()? })
+}
+
+/// If that helps: a single connection gains nothing elsewhere.
+fn spread(loads: &[Load]) -> Option<Move> {
     // Threads without time left differ in how many share it.
     let by_work = |one: &(usize, &Load), other: &(usize, &Load)| {
         let (one, other) = (one.1, other.1);
@@ -81,8 +96,11 @@ mod tests {
     fn what_leaves_a_busy_thread_goes_to_the_idlest() {
         check(&[], None);
         check(&[(1.0, 9)], None);
-        // Little to do: it stays together.
+        // Little to do: it stays together, or comes together again.
         check(&[(0.4, 9), (0.0, 0)], None);
+        check(&[(0.1, 9), (0.0, 0)], None);
+        check(&[(0.1, 3), (0.0, 0), (0.1, 2)], Some((2, 0, 2)));
+        check(&[(0.3, 3), (0.1, 2)], None);
         // One connection alone needs a thread, whichever.
         check(&[(1.0, 1), (0.0, 0)], None);
         check(&[(1.0, 2), (0.0, 0)], Some((0, 1, 1)));
