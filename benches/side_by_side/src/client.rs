@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use wire::api::ApiKey;
 use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::metadata_request::MetadataRequestTopic;
@@ -25,6 +26,9 @@ const CREATE_TOPICS: i16 = 7;
 const DELETE_TOPICS: i16 = 5;
 const DESCRIBE_QUORUM: i16 = 2;
 const LIST_OFFSETS: i16 = 5;
+
+/// The largest answer that is read.
+pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// A connection to one node.
 pub struct Client {
@@ -55,26 +59,14 @@ impl Client {
 
     /// Sends a request and awaits its answer.
     pub fn call(&mut self, version: i16, request: impl Into<RequestKind>) -> Result<ResponseKind> {
-        let request = request.into();
-        let api = wire::request::api_of(&request).context("no API of that kind")?;
-        let mut frame = Vec::new();
         self.next_id += 1;
-        wire::client::encode_request(
-            self.next_id,
-            Some(&text("side-by-side")),
-            api,
-            version,
-            &request,
-            &mut frame,
-        )?;
+        let (api, frame) = frame_of(self.next_id, version, &request.into())?;
         self.stream.write_all(&frame)?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
-        let mut answer = vec![0; wire::frame::length(length, 256 << 20)?];
+        let mut answer = vec![0; wire::frame::length(length, ANSWER_BYTES_MAX)?];
         self.stream.read_exact(&mut answer)?;
-        let (id, response) = wire::client::decode_response(api, version, answer.into())?;
-        ensure!(id == self.next_id, "answer {id} came for request {}", self.next_id);
-        Ok(response)
+        answer_to(self.next_id, api, version, answer)
     }
 
     /// What the node says of `name`, or of all topics.
@@ -167,4 +159,19 @@ impl Client {
         let partition = response.topics.first().and_then(|topic| topic.partitions.first());
         Ok(partition.context("the quorum has no partition")?.leader_id.0)
     }
+}
+
+/// The frame of a request, and whose answer it wants.
+pub fn frame_of(id: i32, version: i16, request: &RequestKind) -> Result<(ApiKey, Vec<u8>)> {
+    let api = wire::request::api_of(request).context("no API of that kind")?;
+    let mut frame = Vec::new();
+    wire::client::encode_request(id, Some(&text("side-by-side")), api, version, request, &mut frame)?;
+    Ok((api, frame))
+}
+
+/// The answer to the request `asked`.
+pub fn answer_to(asked: i32, api: ApiKey, version: i16, answer: Vec<u8>) -> Result<ResponseKind> {
+    let (id, response) = wire::client::decode_response(api, version, answer.into())?;
+    ensure!(id == asked, "answer {id} came for request {asked}");
+    Ok(response)
 }

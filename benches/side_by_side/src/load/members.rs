@@ -1,17 +1,23 @@
-//! Members of one group: a thread and a connection each, as clients have them.
+//! Members of one group: a connection each, all of them driven by one thread.
 //!
 //! Each does what a consumer does between its polls: it joins, heartbeats, and follows what it is told. It reads no
 //! records. The group is at rest when all members are in one generation (or member epoch) and share all partitions,
-//! each of which somebody has.
+//! each of which somebody has. A thread a member would cost the machine more than the broker does: its two cores
+//! belong to both.
 
 mod classic;
+mod connection;
 mod consumer;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::LocalSet;
 use wire::messages::{FindCoordinatorRequest, ResponseKind, text};
 
 use crate::client::Client;
@@ -19,8 +25,6 @@ use crate::client::Client;
 /// Between two heartbeats of classic members. Those of the new protocol do as the server says, whose setting is the
 /// same for both brokers.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// A member's stack: it holds little.
-const STACK_BYTES: usize = 256 << 10;
 /// A group that is not at rest by then never will be.
 const REST_MAX: Duration = Duration::from_secs(240);
 /// Between two tries while the coordinator is not ready.
@@ -51,194 +55,187 @@ pub struct Membership {
     pub partitions: i32,
 }
 
-/// Members that run.
+/// Members that run while somebody waits for them, and end with this value, without a word to the server.
 pub struct Members {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    runtime: Runtime,
+    tasks: LocalSet,
+    shared: Rc<Shared>,
 }
 
-/// Where one member stands.
-#[derive(Clone, Copy, Debug, Default)]
+/// What members tell, and are told.
+struct Shared {
+    membership: Membership,
+    dials: Semaphore,
+    standings: RefCell<Standings>,
+    leaving: Cell<Option<usize>>,
+    left_at: Cell<Option<Instant>>,
+    failed: RefCell<Option<String>>,
+    /// The group came to rest, or somebody failed.
+    news: Notify,
+    /// How often all were told to heartbeat now.
+    calls: Cell<u64>,
+    /// Wakes members before their next heartbeat is due.
+    called: Notify,
+}
+
+/// Where all members stand.
+#[derive(Debug)]
+struct Standings {
+    /// Epoch and partitions of each member; nothing of one that has left.
+    members: Vec<Option<Standing>>,
+    /// How many are in each epoch with something to do.
+    busy: BTreeMap<i32, usize>,
+    /// How many have not left.
+    present: usize,
+    /// The partitions that somebody has.
+    shared: i32,
+    /// When the last of them came to stand where it stands.
+    changed_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Standing {
     epoch: i32,
     partitions: i32,
-    has_left: bool,
-}
-
-#[derive(Default)]
-struct State {
-    standings: Vec<Standing>,
-    leaving: Option<usize>,
-    left_at: Option<Instant>,
-    /// When the last of them came to stand where it stands.
-    changed_at: Option<Instant>,
-    stop: bool,
-    /// How often all were told to heartbeat now.
-    calls: u64,
-    failed: Option<String>,
-}
-
-/// What members tell.
-struct Shared {
-    membership: Membership,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Wakes members before their next heartbeat is due.
-    called: Condvar,
-}
-
-/// What a member is to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Stay,
-    Leave,
-    Stop,
 }
 
 impl Members {
-    /// Starts so many members at once.
+    /// Has so many members start at once, as soon as somebody waits for them.
     pub fn start(membership: Membership, protocol: Protocol, count: usize) -> Result<Self> {
-        let state = State { standings: vec![Standing::default(); count], ..State::default() };
-        let shared = Arc::new(Shared {
+        let shared = Rc::new(Shared {
             membership,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            called: Condvar::new(),
+            dials: Semaphore::new(connection::DIALS_MAX),
+            standings: RefCell::new(Standings::new(count)),
+            leaving: Cell::default(),
+            left_at: Cell::default(),
+            failed: RefCell::default(),
+            news: Notify::new(),
+            calls: Cell::default(),
+            called: Notify::new(),
         });
-        let mut threads = Vec::with_capacity(count);
+        let tasks = LocalSet::new();
         for index in 0..count {
             let shared = shared.clone();
-            let live = move || {
+            tasks.spawn_local(async move {
                 let lived = match protocol {
-                    Protocol::Classic => classic::live(&shared, index),
-                    Protocol::Consumer => consumer::live(&shared, index),
+                    Protocol::Classic => classic::live(&shared, index).await,
+                    Protocol::Consumer => consumer::live(&shared, index).await,
                 };
                 if let Err(error) = lived {
                     shared.fail(format!("member {index}: {error:#}"));
                 }
-            };
-            threads.push(std::thread::Builder::new().stack_size(STACK_BYTES).spawn(live)?);
+            });
         }
-        Ok(Self { shared, threads })
+        Ok(Self { runtime: Builder::new_current_thread().enable_all().build()?, tasks, shared })
     }
 
     /// Waits until the group is at rest in a later epoch than `after`; in which, and since when.
     pub fn await_rest(&self, after: i32) -> Result<(i32, Instant)> {
-        let deadline = Instant::now() + REST_MAX;
-        let mut state = self.shared.lock();
-        loop {
-            if let Some(failed) = &state.failed {
-                bail!("{failed}");
-            }
-            if let Some(epoch) = state.rest(self.shared.membership.partitions).filter(|epoch| *epoch > after)
-            {
-                return Ok((epoch, state.changed_at.context("somebody told its standing")?));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            ensure!(!left.is_zero(), "the group is not at rest after {REST_MAX:?}: {}", state.told());
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let rest = async { tokio::time::timeout(REST_MAX, self.shared.rest(after)).await };
+        let Ok(rest) = self.tasks.block_on(&self.runtime, rest) else {
+            bail!("the group is not at rest after {REST_MAX:?}: {:?}", self.shared.standings.borrow().busy);
+        };
+        rest
     }
 
     /// Has one member leave, and waits until the others share what it had; how long that took.
     pub fn lose_one(&self, epoch: i32) -> Result<Duration> {
-        std::thread::sleep(SETTLE);
-        self.shared.lock().leaving = Some(0);
+        self.tasks.block_on(&self.runtime, async { tokio::time::sleep(SETTLE).await });
+        self.shared.leaving.set(Some(0));
         let (_, rest) = self.await_rest(epoch)?;
-        let left = self.shared.lock().left_at.context("it left")?;
+        let left = self.shared.left_at.get().context("it left")?;
         Ok(rest.saturating_duration_since(left))
-    }
-
-    /// Ends them all, without a word to the server.
-    pub fn stop(self) {
-        self.shared.lock().stop = true;
-        self.shared.called.notify_all();
-        for thread in self.threads {
-            // What it failed of is told already.
-            let _ = thread.join();
-        }
     }
 }
 
-impl State {
-    /// The epoch that all members are in, if they share all partitions in it.
-    fn rest(&self, partitions: i32) -> Option<i32> {
-        let mut there = self.standings.iter().filter(|standing| !standing.has_left);
-        let epoch = there.clone().next()?.epoch;
-        let is_one = there.all(|standing| standing.epoch == epoch && standing.partitions > 0);
-        let shared: i32 = self.standings.iter().map(|standing| standing.partitions).sum();
-        (epoch > 0 && is_one && shared == partitions).then_some(epoch)
+impl Standings {
+    fn new(count: usize) -> Self {
+        let members = vec![Some(Standing::default()); count];
+        Self { members, busy: BTreeMap::new(), present: count, shared: 0, changed_at: None }
     }
 
-    fn told(&self) -> String {
-        let latest = self.standings.iter().map(|standing| standing.epoch).max().unwrap_or(0);
-        let there = self.standings.iter().filter(|standing| standing.epoch == latest);
-        let shared: i32 = self.standings.iter().map(|standing| standing.partitions).sum();
-        format!("{} members in epoch {latest}, {shared} partitions had", there.count())
+    /// Takes note of where a member stands; nowhere, when it has left.
+    fn stand(&mut self, index: usize, standing: Option<Standing>) {
+        let before = std::mem::replace(&mut self.members[index], standing);
+        if before == standing {
+            return;
+        }
+        self.changed_at = Some(Instant::now());
+        if let Some(before) = before {
+            self.present -= 1;
+            self.shared -= before.partitions;
+            if before.partitions > 0 {
+                let count = self.busy.get_mut(&before.epoch).expect("it was counted");
+                *count -= 1;
+                self.busy.retain(|_, count| *count > 0);
+            }
+        }
+        if let Some(now) = standing {
+            self.present += 1;
+            self.shared += now.partitions;
+            if now.partitions > 0 {
+                *self.busy.entry(now.epoch).or_default() += 1;
+            }
+        }
+    }
+
+    /// The epoch that all members are in, later than `after`, if they share all partitions in it; and since when.
+    fn rest(&self, partitions: i32, after: i32) -> Option<(i32, Instant)> {
+        let (&epoch, &busy) = self.busy.first_key_value()?;
+        let rests = epoch > after && busy == self.present && self.shared == partitions;
+        self.changed_at.filter(|_| rests).map(|since| (epoch, since))
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn rest(&self, after: i32) -> Result<(i32, Instant)> {
+        loop {
+            if let Some(failed) = self.failed.borrow().as_ref() {
+                bail!("{failed}");
+            }
+            if let Some(rest) = self.standings.borrow().rest(self.membership.partitions, after) {
+                return Ok(rest);
+            }
+            self.news.notified().await;
+        }
     }
 
     fn stand(&self, index: usize, epoch: i32, partitions: i32) {
-        let mut state = self.lock();
-        let standing = &mut state.standings[index];
-        if (standing.epoch, standing.partitions) != (epoch, partitions) {
-            (standing.epoch, standing.partitions) = (epoch, partitions);
-            state.changed_at = Some(Instant::now());
-            self.changed.notify_all();
+        let mut standings = self.standings.borrow_mut();
+        standings.stand(index, Some(Standing { epoch, partitions }));
+        if standings.rest(self.membership.partitions, 0).is_some() {
+            self.news.notify_one();
         }
     }
 
     fn leave(&self, index: usize) {
-        let mut state = self.lock();
-        state.standings[index] = Standing { has_left: true, ..Standing::default() };
-        state.left_at = Some(Instant::now());
-    }
-
-    /// It has left, and the server knows: the others heartbeat now. What follows is the server's work, not the
-    /// silence of clients.
-    fn call_all(&self) {
-        self.lock().calls += 1;
-        self.called.notify_all();
-    }
-
-    /// Waits for the time of the next heartbeat, or for a call that was not heard before.
-    fn pause(&self, heard: &mut u64, interval: Duration) {
-        let until = Instant::now() + interval;
-        let mut state = self.lock();
-        while state.calls == *heard && !state.stop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            state = self.called.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *heard = state.calls;
+        self.standings.borrow_mut().stand(index, None);
+        self.left_at.set(Some(Instant::now()));
     }
 
     fn fail(&self, told: String) {
-        let mut state = self.lock();
-        // What a member meets after the end is no failure.
-        if !state.stop {
-            state.failed.get_or_insert(told);
-            self.changed.notify_all();
-        }
+        self.failed.borrow_mut().get_or_insert(told);
+        self.news.notify_one();
     }
 
-    fn order(&self, index: usize) -> Order {
-        let state = self.lock();
-        if state.stop {
-            Order::Stop
-        } else if state.leaving == Some(index) {
-            Order::Leave
-        } else {
-            Order::Stay
+    fn is_to_leave(&self, index: usize) -> bool {
+        self.leaving.get() == Some(index)
+    }
+
+    /// Waits for the time of the next heartbeat, or for a call that was not heard before.
+    async fn pause(&self, heard: &mut u64, interval: Duration) {
+        if *heard == self.calls.get() {
+            // Whether it was called or the time has come makes no difference.
+            let _ = tokio::time::timeout(interval, self.called.notified()).await;
         }
+        *heard = self.calls.get();
+    }
+
+    /// One has left, and the server knows: the others heartbeat now. What follows is the server's work, not the
+    /// silence of clients.
+    fn call_all(&self) {
+        self.calls.update(|calls| calls + 1);
+        self.called.notify_waiters();
     }
 }
 
@@ -279,16 +276,21 @@ fn passes(code: i16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Standing, State};
+    use super::{Standing, Standings};
 
     #[test]
     fn a_group_is_at_rest_when_all_are_in_one_epoch_and_share_everything() {
-        let check = |standings: &[(i32, i32)], rest: Option<i32>| {
-            let stand = |&(epoch, partitions): &(i32, i32)| Standing { epoch, partitions, has_left: false };
-            let mut state = State { standings: standings.iter().map(stand).collect(), ..State::default() };
-            assert_eq!(state.rest(3), rest, "{standings:?}");
-            state.standings.push(Standing { has_left: true, ..Standing::default() });
-            assert_eq!(state.rest(3), rest, "{standings:?} and one that left");
+        let check = |told: &[(i32, i32)], rest: Option<i32>| {
+            let mut standings = Standings::new(told.len() + 1);
+            for (index, &(epoch, partitions)) in told.iter().enumerate() {
+                // Each stood elsewhere before.
+                standings.stand(index, Some(Standing { epoch: 1, partitions: 2 }));
+                standings.stand(index, Some(Standing { epoch, partitions }));
+            }
+            assert_eq!(standings.rest(3, 0), None, "{told:?} and one that has not joined");
+            standings.stand(told.len(), None);
+            let found = |after| standings.rest(3, after).map(|(epoch, _)| epoch);
+            assert_eq!((found(0), found(4)), (rest, None), "{told:?} and one that left");
         };
         check(&[(4, 2), (4, 1)], Some(4));
         check(&[(4, 2), (3, 1)], None);

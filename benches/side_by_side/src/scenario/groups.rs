@@ -45,12 +45,10 @@ fn form(cluster: &Cluster<'_>, name: &str, members: u64, protocol: Protocol) -> 
     let cpu_before = cluster.cpu_seconds()?;
     let begun = Instant::now();
     let members = Members::start(membership, protocol, members)?;
-    let outcome = members.await_rest(0).and_then(|(epoch, rest)| {
-        let cpu = cluster.cpu_seconds()? - cpu_before;
-        Ok((rest.saturating_duration_since(begun), cpu, members.lose_one(epoch)?))
-    });
-    members.stop();
-    let (joined, cpu, left) = outcome?;
+    let (epoch, rest) = members.await_rest(0)?;
+    let joined = rest.saturating_duration_since(begun);
+    let cpu = cluster.cpu_seconds()? - cpu_before;
+    let left = members.lose_one(epoch)?;
     let metric = |figure, value, goal| Metric { figure, better: Better::Lower, value, goal };
     Ok(vec![
         metric("s until all have joined", joined.as_secs_f64(), Some(0.5)),

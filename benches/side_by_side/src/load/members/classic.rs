@@ -10,8 +10,8 @@ use wire::messages::{
     StrBytes, SyncGroupRequest, text,
 };
 
-use super::{HEARTBEAT, Order, PAUSE, Shared, passes};
-use crate::client::Client;
+use super::connection::Connection;
+use super::{HEARTBEAT, PAUSE, Shared, passes};
 
 const JOIN: i16 = 9;
 const SYNC: i16 = 5;
@@ -23,28 +23,26 @@ const REBALANCE_MS: i32 = 300_000;
 const TYPE: &str = "consumer";
 const STRATEGY: &str = "range";
 
-/// Lives until it is told to end.
-pub fn live(shared: &Shared, index: usize) -> Result<()> {
-    let mut client = Client::connect(shared.membership.port)?;
+/// Lives until it is told to leave.
+pub async fn live(shared: &Shared, index: usize) -> Result<()> {
+    let mut connection = Connection::open(shared.membership.port, &shared.dials).await?;
     let mut id = text("");
     let mut heard = 0;
     loop {
-        let Some(joined) = join(shared, &mut client, index, &mut id)? else { return Ok(()) };
-        if !sync(shared, &mut client, index, &joined)? {
+        let joined = join(shared, &mut connection, &mut id).await?;
+        if !sync(shared, &mut connection, index, &joined).await? {
             continue;
         }
         loop {
-            shared.pause(&mut heard, HEARTBEAT);
-            match shared.order(index) {
-                Order::Stop => return Ok(()),
-                Order::Leave => return leave(shared, &mut client, index, id),
-                Order::Stay => {}
+            shared.pause(&mut heard, HEARTBEAT).await;
+            if shared.is_to_leave(index) {
+                return leave(shared, &mut connection, index, id).await;
             }
             let request = HeartbeatRequest::default()
                 .with_group_id(GroupId(text(&shared.membership.group)))
                 .with_generation_id(joined.generation_id)
                 .with_member_id(id.clone());
-            let ResponseKind::Heartbeat(response) = client.call(BEAT, request)? else {
+            let ResponseKind::Heartbeat(response) = connection.call(BEAT, request).await? else {
                 bail!("a heartbeat was answered with something else");
             };
             match ErrorCode::from_code(response.error_code) {
@@ -56,17 +54,9 @@ pub fn live(shared: &Shared, index: usize) -> Result<()> {
     }
 }
 
-/// Joins; nothing when it is to end.
-fn join(
-    shared: &Shared,
-    client: &mut Client,
-    index: usize,
-    id: &mut StrBytes,
-) -> Result<Option<JoinGroupResponse>> {
+/// Joins, however often it takes.
+async fn join(shared: &Shared, connection: &mut Connection, id: &mut StrBytes) -> Result<JoinGroupResponse> {
     loop {
-        if shared.order(index) == Order::Stop {
-            return Ok(None);
-        }
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(text(STRATEGY))
             .with_metadata(subscription(&shared.membership.topic));
@@ -77,23 +67,28 @@ fn join(
             .with_member_id(id.clone())
             .with_protocol_type(text(TYPE))
             .with_protocols(vec![protocol]);
-        let ResponseKind::JoinGroup(response) = client.call(JOIN, request)? else {
+        let ResponseKind::JoinGroup(response) = connection.call(JOIN, request).await? else {
             bail!("a join was answered with something else");
         };
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {
                 *id = StrBytes::from_string(response.member_id.to_string());
-                return Ok(Some(response));
+                return Ok(response);
             }
             ErrorCode::MemberIdRequired => *id = StrBytes::from_string(response.member_id.to_string()),
-            code if passes(code.code()) => std::thread::sleep(PAUSE),
+            code if passes(code.code()) => tokio::time::sleep(PAUSE).await,
             code => bail!("a join was refused: {}", code.name()),
         }
     }
 }
 
 /// Takes its share; false when the group rebalances again.
-fn sync(shared: &Shared, client: &mut Client, index: usize, joined: &JoinGroupResponse) -> Result<bool> {
+async fn sync(
+    shared: &Shared,
+    connection: &mut Connection,
+    index: usize,
+    joined: &JoinGroupResponse,
+) -> Result<bool> {
     let membership = &shared.membership;
     let is_leader = joined.leader == joined.member_id;
     let members = i32::try_from(joined.members.len())?;
@@ -110,7 +105,7 @@ fn sync(shared: &Shared, client: &mut Client, index: usize, joined: &JoinGroupRe
         .with_protocol_type(Some(text(TYPE)))
         .with_protocol_name(Some(text(STRATEGY)))
         .with_assignments(shares.collect());
-    let ResponseKind::SyncGroup(response) = client.call(SYNC, request)? else {
+    let ResponseKind::SyncGroup(response) = connection.call(SYNC, request).await? else {
         bail!("a sync was answered with something else");
     };
     match ErrorCode::from_code(response.error_code) {
@@ -123,13 +118,13 @@ fn sync(shared: &Shared, client: &mut Client, index: usize, joined: &JoinGroupRe
     }
 }
 
-fn leave(shared: &Shared, client: &mut Client, index: usize, id: StrBytes) -> Result<()> {
+async fn leave(shared: &Shared, connection: &mut Connection, index: usize, id: StrBytes) -> Result<()> {
     shared.leave(index);
     let member = MemberIdentity::default().with_member_id(id);
     let request = LeaveGroupRequest::default()
         .with_group_id(GroupId(text(&shared.membership.group)))
         .with_members(vec![member]);
-    client.call(LEAVE, request)?;
+    connection.call(LEAVE, request).await?;
     shared.call_all();
     Ok(())
 }

@@ -10,35 +10,31 @@ use wire::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, ResponseKind, text, topic,
 };
 
-use super::{Membership, Order, PAUSE, Shared, passes};
-use crate::client::Client;
+use super::connection::Connection;
+use super::{Membership, PAUSE, Shared, passes};
 
 const BEAT: i16 = 1;
 const REBALANCE_MS: i32 = 300_000;
 const LEAVE: i32 = -1;
 
-/// Lives until it is told to end.
-pub fn live(shared: &Shared, index: usize) -> Result<()> {
-    let mut client = Client::connect(shared.membership.port)?;
+/// Lives until it is told to leave.
+pub async fn live(shared: &Shared, index: usize) -> Result<()> {
+    let mut connection = Connection::open(shared.membership.port, &shared.dials).await?;
     let mut member = Member { id: format!("member-{index}"), ..Member::default() };
     let mut heard = 0;
     loop {
-        match shared.order(index) {
-            Order::Stop => return Ok(()),
-            Order::Leave => {
-                shared.leave(index);
-                member.epoch = LEAVE;
-                beat(&mut client, member.request(&shared.membership))?;
-                shared.call_all();
-                return Ok(());
-            }
-            Order::Stay => {}
+        if shared.is_to_leave(index) {
+            shared.leave(index);
+            member.epoch = LEAVE;
+            beat(&mut connection, member.request(&shared.membership)).await?;
+            shared.call_all();
+            return Ok(());
         }
-        let response = beat(&mut client, member.request(&shared.membership))?;
+        let response = beat(&mut connection, member.request(&shared.membership)).await?;
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {}
             code if passes(code.code()) => {
-                std::thread::sleep(PAUSE);
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
             ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => {
@@ -52,7 +48,7 @@ pub fn live(shared: &Shared, index: usize) -> Result<()> {
         shared.stand(index, member.epoch, member.partitions());
         // A consumer that did what it was told says so at once.
         if !has_news {
-            shared.pause(&mut heard, interval);
+            shared.pause(&mut heard, interval).await;
         }
     }
 }
@@ -106,11 +102,11 @@ fn taken(assignment: Assignment) -> Vec<TopicPartitions> {
     topics.map(one).collect()
 }
 
-fn beat(
-    client: &mut Client,
+async fn beat(
+    connection: &mut Connection,
     request: ConsumerGroupHeartbeatRequest,
 ) -> Result<ConsumerGroupHeartbeatResponse> {
-    match client.call(BEAT, request)? {
+    match connection.call(BEAT, request).await? {
         ResponseKind::ConsumerGroupHeartbeat(response) => Ok(response),
         other => bail!("a heartbeat was answered with {other:?}"),
     }
