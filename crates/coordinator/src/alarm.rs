@@ -69,6 +69,11 @@ impl Alarm {
         }
     }
 
+    /// When it is due.
+    pub fn due(&self) -> Option<Millis> {
+        self.due
+    }
+
     /// Whether it is due at any time.
     pub fn is_set(&self) -> bool {
         self.due.is_some()

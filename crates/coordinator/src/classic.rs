@@ -55,7 +55,7 @@ pub enum Phase {
 /// How a rebalance began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preparing {
-    /// The group was empty: wait a little for more members, from each that comes on, but not beyond that.
+    /// The group was empty: wait a little for more members, longer while they come, but not beyond that.
     First {
         /// When the wait is over in any case.
         until: Millis,

@@ -58,7 +58,9 @@ pub(crate) fn add(
     member: StrBytes,
 ) {
     if let Phase::PreparingRebalance(Preparing::First { until }) = group.phase {
-        let due = turn.now.clock.after(turn.settings.initial_rebalance_delay);
+        // Members of one deployment come within moments: half the delay without another, and all are there.
+        let quiet = turn.now.clock.after(turn.settings.initial_rebalance_delay / 2);
+        let due = group.alarm.due().map_or(quiet, |due| due.max(quiet));
         turn.set_rebalance(id, group, due.min(until));
     }
     if group.members.is_empty() {

@@ -86,28 +86,46 @@ fn ids_are_not_handed_out_without_end() {
 fn the_initial_delay_grows_as_members_come_but_not_beyond_the_rebalance_timeout() {
     check(
         "
-        join a v3 rebalance=7000
+        join a v3 rebalance=5000
         pass 2000
-        join b v3 rebalance=7000
-        pass 2000
-        join c v3 rebalance=7000
-        pass 2999
+        join b v3 rebalance=5000
+        pass 1400
+        join c v3 rebalance=5000
+        pass 1400
+        join d v3 rebalance=5000
+        pass 199
         pass 1
-        > a join a.1 gen=1 range leader=a.1 [a.1 b.2 c.3]
+        > a join a.1 gen=1 range leader=a.1 [a.1 b.2 c.3 d.4]
         > b join b.2 gen=1 range leader=a.1
         > c join c.3 gen=1 range leader=a.1
+        > d join d.4 gen=1 range leader=a.1
         ",
     );
 }
 
 #[test]
-fn the_initial_delay_runs_from_the_last_member_that_came() {
+fn members_that_come_at_once_wait_for_the_initial_delay_once() {
     check(
         "
         join a v3
-        pass 100
+        pass 1500
         join b v3
-        pass 2999
+        pass 1499
+        pass 1
+        > a join a.1 gen=1 range leader=a.1 [a.1 b.2]
+        > b join b.2 gen=1 range leader=a.1
+        ",
+    );
+}
+
+#[test]
+fn half_the_initial_delay_passes_after_the_last_member_that_came() {
+    check(
+        "
+        join a v3
+        pass 2900
+        join b v3
+        pass 1499
         pass 1
         > a join a.1 gen=1 range leader=a.1 [a.1 b.2]
         > b join b.2 gen=1 range leader=a.1
