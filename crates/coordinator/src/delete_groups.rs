@@ -30,7 +30,7 @@ fn delete(turn: &mut Turn<'_>, id: &Arc<str>) -> Result<(), Refusal> {
     if !group.is_empty() {
         return Err(Refusal::NonEmptyGroup);
     }
-    let keys: Vec<OffsetKey> = turn.core.hard.offsets().of(id).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<OffsetKey> = turn.core.hard.offsets().of(id).map(|(key, _)| key).collect();
     for key in keys {
         turn.write(Entry::Offset(key, None));
     }

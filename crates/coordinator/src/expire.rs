@@ -92,7 +92,7 @@ fn forget_of(turn: &mut Turn<'_>, id: &Arc<str>) -> bool {
     let pending = turn.core.hard.pending_offsets().clone();
     let offsets = turn.core.hard.offsets().of(id).filter(|(key, _)| !pending.contains(key));
     let expired = offsets.filter(|(key, committed)| is_expired(&group, key, committed, now, retention));
-    let keys: Vec<OffsetKey> = expired.map(|(key, _)| key.clone()).take(TOMBSTONES_MAX + 1).collect();
+    let keys: Vec<OffsetKey> = expired.map(|(key, _)| key).take(TOMBSTONES_MAX + 1).collect();
     for key in keys.iter().take(TOMBSTONES_MAX) {
         turn.write(Entry::Offset(key.clone(), None));
     }

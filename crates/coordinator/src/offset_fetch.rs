@@ -102,7 +102,7 @@ impl Known<'_> {
                 topics.push(next.with_topic_id(id));
             }
             let last = topics.last_mut().expect("one was pushed");
-            last.partitions.push(self.answer(key, Some(committed)));
+            last.partitions.push(self.answer(&key, Some(committed)));
         }
         topics
     }

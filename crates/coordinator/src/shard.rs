@@ -261,9 +261,8 @@ impl Shard {
     /// Forgets what was committed for a topic that is no more. To be appended, and asked again, as with `tick`.
     pub fn forget_topic(&mut self, now: Now, topic: &str) -> Vec<Record> {
         self.turn(now, Asker::Nobody, true, |turn| {
-            let keys = turn.core.hard.offsets().iter().map(|(key, _)| key);
-            let keys = keys.filter(|key| key.topic.as_ref() == topic);
-            let keys: Vec<OffsetKey> = keys.take(expire::TOMBSTONES_MAX).cloned().collect();
+            let keys = turn.core.hard.offsets().of_topic(topic).map(|(key, _)| key);
+            let keys: Vec<OffsetKey> = keys.take(expire::TOMBSTONES_MAX).collect();
             for key in keys {
                 turn.write(Entry::Offset(key, None));
             }

@@ -17,6 +17,8 @@ use crate::groups::shell::Shell;
 
 /// The records of one batch may decompress to as much.
 const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+/// Others may have waited since so many records were replayed: a millisecond or less.
+const RECORDS_AT_ONCE: u64 = 2_000;
 /// How often a long load says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -71,7 +73,7 @@ impl<H: Hosted> Shell<H> {
                 // Compaction may have emptied the log's end.
                 break;
             };
-            let next = replay(&mut hosted, &bytes, at, &mut records)?;
+            let next = replay(&mut hosted, &bytes, at, &mut records).await?;
             if next <= at {
                 return Err(LoadError::Hole { at, end: extent.end });
             }
@@ -81,7 +83,6 @@ impl<H: Hosted> Shell<H> {
                 let (partition, end) = (self.seat.name(), extent.end);
                 tracing::info!(%partition, records, %at, %end, "loading");
             }
-            // Others have waited while these were replayed.
             tokio::task::yield_now().await;
         }
         Ok(Some((hosted, records)))
@@ -89,13 +90,14 @@ impl<H: Hosted> Shell<H> {
 }
 
 /// Replays whole batches from `from` on; where they end.
-fn replay<H: Hosted>(
+async fn replay<H: Hosted>(
     hosted: &mut H,
     bytes: &[u8],
     from: Offset,
     count: &mut u64,
 ) -> Result<Offset, LoadError<H::ReplayError>> {
     let mut next = from;
+    let mut pause_at = *count + RECORDS_AT_ONCE;
     for batch in Batches::new(bytes) {
         let batch = batch?;
         batch.check_crc()?;
@@ -107,6 +109,10 @@ fn replay<H: Hosted>(
             }
         }
         next = batch.header.next_offset();
+        if *count >= pause_at {
+            pause_at = *count + RECORDS_AT_ONCE;
+            tokio::task::yield_now().await;
+        }
     }
     Ok(next)
 }
