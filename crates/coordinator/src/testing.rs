@@ -16,6 +16,7 @@
 
 mod api;
 mod consumer;
+mod log;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use api::api_of;
 pub use consumer::Topics;
+pub use log::{Log, check_told, commands, offset};
 use model::{ErrorCode, Millis, Offset, Timestamp, Uuid};
 use wire::messages::join_group_request::JoinGroupRequestProtocol;
 use wire::messages::leave_group_request::MemberIdentity;
@@ -36,15 +38,6 @@ use crate::*;
 
 /// What the clocks show when a life begins.
 pub const BEGINS: u64 = 1_000_000;
-
-/// A log that can fail, and whose high watermark can be held back.
-#[derive(Default)]
-pub struct Log {
-    pub records: Vec<Record>,
-    pub high_watermark: usize,
-    pub held: bool,
-    pub failing: Option<AppendFailure>,
-}
 
 /// What a client remembers.
 #[derive(Clone, Default)]
@@ -101,13 +94,9 @@ pub fn check(script: &str) {
 
 #[track_caller]
 pub fn check_with(settings: Settings, script: &str) {
-    let lines = || script.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut life = Life::new(settings);
-    for line in lines().filter(|line| !line.starts_with('>')) {
-        life.run(line);
-    }
-    let expected: Vec<&str> = lines().collect();
-    assert_eq!(life.transcript.join("\n"), expected.join("\n"), "\nwas:\n{}\n", life.transcript.join("\n"));
+    commands(script).for_each(|line| life.run(line));
+    check_told(script, &life.transcript);
 }
 
 impl Life {
@@ -146,13 +135,7 @@ impl Life {
         let rest = Words(words[1..].to_vec());
         match words[0] {
             "pass" => self.pass(words[1].parse().expect("milliseconds")),
-            "fail" => {
-                self.log.failing = Some(match words[1] {
-                    "unavailable" => AppendFailure::Unavailable,
-                    "large" => AppendFailure::TooLarge,
-                    _ => AppendFailure::Deposed,
-                });
-            }
+            "fail" => self.log.fail(words[1]),
             "hold" => self.log.held = true,
             "release" => {
                 self.log.held = false;
@@ -331,28 +314,19 @@ impl Life {
 
     /// Appends, or fails to. False when there was nothing to append, or nothing more is to be asked for.
     pub fn append(&mut self, records: Vec<Record>) -> bool {
-        let (some, failing) = (!records.is_empty(), self.log.failing);
-        match failing {
-            _ if !some => {}
-            None => {
-                self.log.records.extend(records);
-                self.shard.appended(offset(self.log.records.len() - 1));
-            }
-            Some(failure) => {
-                self.log.failing = None;
-                self.shard.append_failed(failure);
-            }
+        let outcome = self.log.append(records);
+        match outcome {
+            None => {}
+            Some(Ok(last)) => self.shard.appended(last),
+            Some(Err(failure)) => self.shard.append_failed(failure),
         }
         self.settle();
-        some && failing.is_none()
+        matches!(outcome, Some(Ok(_)))
     }
 
     /// Moves the watermark, and takes the answers.
     fn settle(&mut self) {
-        if !self.log.held {
-            self.log.high_watermark = self.log.records.len();
-        }
-        self.shard.committed(offset(self.log.high_watermark));
+        self.shard.committed(self.log.settle());
         let replies = self.shard.replies();
         self.take(replies);
     }
@@ -576,10 +550,6 @@ pub fn label(id: &StrBytes) -> String {
 
 fn topic_name(name: &str) -> TopicName {
     topic(name)
-}
-
-pub fn offset(at: usize) -> Offset {
-    Offset::new(i64::try_from(at).expect("a test ends"))
 }
 
 fn partition(text: &str) -> (&str, i32) {

@@ -24,21 +24,12 @@ use wire::messages::{ProducerId as WireProducerId, *};
 use super::*;
 use crate::call::{Call, Caller, Client, Now, Reply, Token};
 use crate::record::Record;
-use crate::shard::AppendFailure;
+use crate::testing::{Log, check_told, commands, offset};
 
 /// What the clocks show when a life begins.
 pub const BEGINS: u64 = 1_000_000;
 /// The first producer id that is given out.
 const FIRST_ID: i64 = 100;
-
-/// A log that can fail, and whose high watermark can be held back.
-#[derive(Default)]
-pub struct Log {
-    pub records: Vec<Record>,
-    pub high_watermark: usize,
-    pub held: bool,
-    pub failing: Option<AppendFailure>,
-}
 
 /// A shard, its log, the partitions that hear of markers, and the clients.
 pub struct Life {
@@ -78,12 +69,8 @@ pub fn check_with(settings: Settings, script: &str) {
 
 #[track_caller]
 pub fn check_life(mut life: Life, script: &str) {
-    let lines = || script.lines().map(str::trim).filter(|line| !line.is_empty());
-    for line in lines().filter(|line| !line.starts_with('>')) {
-        life.run(line);
-    }
-    let expected: Vec<&str> = lines().collect();
-    assert_eq!(life.transcript.join("\n"), expected.join("\n"), "\nwas:\n{}\n", life.transcript.join("\n"));
+    commands(script).for_each(|line| life.run(line));
+    check_told(script, &life.transcript);
 }
 
 impl Life {
@@ -136,13 +123,7 @@ impl Life {
         match words[0] {
             "pass" => self.pass(words[1].parse().expect("milliseconds")),
             "wall" => self.wall += words[1].parse::<i64>().expect("milliseconds"),
-            "fail" => {
-                self.log.failing = Some(match words[1] {
-                    "unavailable" => AppendFailure::Unavailable,
-                    "large" => AppendFailure::TooLarge,
-                    _ => AppendFailure::Deposed,
-                });
-            }
+            "fail" => self.log.fail(words[1]),
             "hold" => self.log.held = true,
             "release" => {
                 self.log.held = false;
@@ -261,20 +242,14 @@ impl Life {
 
     /// Appends, or fails to. False when there was nothing to append, or nothing more is to be asked for.
     fn append(&mut self, records: Vec<Record>) -> bool {
-        let (some, failing) = (!records.is_empty(), self.log.failing);
-        match failing {
-            _ if !some => {}
-            None => {
-                self.log.records.extend(records);
-                self.shard.appended(offset(self.log.records.len() - 1));
-            }
-            Some(failure) => {
-                self.log.failing = None;
-                self.shard.append_failed(failure);
-            }
+        let outcome = self.log.append(records);
+        match outcome {
+            None => {}
+            Some(Ok(last)) => self.shard.appended(last),
+            Some(Err(failure)) => self.shard.append_failed(failure),
         }
         self.settle();
-        some && failing.is_none()
+        matches!(outcome, Some(Ok(_)))
     }
 
     /// Lets the shard do what is due.
@@ -289,10 +264,7 @@ impl Life {
 
     /// Moves the watermark, and carries out what the shard asks for.
     fn settle(&mut self) {
-        if !self.log.held {
-            self.log.high_watermark = self.log.records.len();
-        }
-        self.shard.committed(offset(self.log.high_watermark));
+        self.shard.committed(self.log.settle());
         let replies = self.shard.replies();
         self.take(replies);
         for marker in self.shard.markers() {
@@ -518,10 +490,6 @@ fn tell(version: i16, response: &ResponseKind) -> String {
         }
         other => panic!("not ours: {other:?}"),
     }
-}
-
-pub fn offset(at: usize) -> Offset {
-    Offset::new(i64::try_from(at).expect("a test ends"))
 }
 
 fn topic_of(word: &&str) -> AddPartitionsToTxnTopic {
