@@ -140,6 +140,11 @@ impl Group {
         self.current.get(id).cloned().unwrap_or_default()
     }
 
+    /// Among how many members it was divided.
+    pub fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
     /// What a member is to have.
     pub fn target_of(&self, id: &str) -> Option<&Arc<Parts>> {
         self.targets.get(id)

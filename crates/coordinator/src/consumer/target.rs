@@ -15,6 +15,10 @@ use crate::record::{ConsumerEntry, Entry};
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
+/// A group that was divided among one member alone may be divided again after this part of the interval. The first
+/// member is mostly followed by others at once, and what the interval spares is to divide a large group for each that
+/// comes.
+const PART_AFTER_ONE: u32 = 5;
 /// The epoch of a group's first division, as in Kafka since 4.2: 1 is left for a group that has not been divided yet.
 const FIRST_EPOCH: i32 = 2;
 
@@ -90,6 +94,7 @@ fn is_time(turn: &Turn<'_>, id: &str, group: &Group) -> bool {
     let bounds = settings.assignment_interval_min..=settings.assignment_interval_max;
     let interval =
         group_duration(turn, id, "consumer.assignment.interval.ms", settings.assignment_interval, bounds);
+    let interval = if group.targets() > 1 { interval } else { interval / PART_AFTER_ONE };
     let at = group.target_at().get();
     let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
     at == 0 || turn.now.time.get().saturating_sub(at) >= interval

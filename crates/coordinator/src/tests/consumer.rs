@@ -10,7 +10,7 @@ use wire::messages::ResponseKind;
 use crate::testing::{Life, check_with};
 use crate::{ConsumerSettings, Settings};
 
-/// Every change is divided at once: the pause between two divisions has tests of its own.
+/// Every change is divided at once, but where the pause between two divisions is what is tested.
 fn settings() -> Settings {
     let consumer = ConsumerSettings { assignment_interval: Duration::ZERO, ..ConsumerSettings::default() };
     Settings { consumer, ..Settings::default() }
@@ -496,6 +496,57 @@ fn a_new_leader_gives_everybody_a_fresh_session() {
         pass 24999
         hb b
         > b hb NONE b epoch=4 [t0,t1]
+        ",
+    );
+}
+
+#[test]
+fn a_group_is_divided_once_an_interval() {
+    check_with(
+        Settings::default(),
+        "
+        topics t:3
+        hb a
+        > a hb NONE a epoch=2 [t0,t1,t2]
+        pass 5000
+        hb b
+        > b hb NONE b epoch=3 []
+        hb a own=t0,t1,t2
+        > a hb NONE a epoch=2 [t0,t1]
+        hb a own=t0,t1
+        > a hb NONE a epoch=3
+        hb c
+        > c hb NONE c epoch=3 []
+        pass 999
+        hb c
+        > c hb NONE c epoch=3
+        pass 1
+        hb c
+        > c hb NONE c epoch=4
+        ",
+    );
+}
+
+#[test]
+fn who_follows_the_first_member_at_once_waits_for_a_fifth_of_the_interval() {
+    check_with(
+        Settings::default(),
+        "
+        topics t:3
+        hb a
+        > a hb NONE a epoch=2 [t0,t1,t2]
+        hb b
+        > b hb NONE b epoch=2 []
+        hb c
+        > c hb NONE c epoch=2 []
+        pass 199
+        hb b
+        > b hb NONE b epoch=2
+        pass 1
+        hb b
+        > b hb NONE b epoch=4
+        hb a own=t0,t1,t2
+        > a hb NONE a epoch=2 [t0]
         ",
     );
 }
