@@ -101,25 +101,20 @@ impl Finish {
     pub fn with(self, mut response: ResponseKind, version: i16) -> ResponseKind {
         match (self, &mut response) {
             (Self::Commit(refused), ResponseKind::OffsetCommit(response)) if !refused.is_empty() => {
-                let answered = std::mem::replace(&mut response.topics, refused);
-                for topic in answered {
-                    let is_it = |known: &&mut OffsetCommitResponseTopic| {
-                        (&known.name, known.topic_id) == (&topic.name, topic.topic_id)
-                    };
-                    match response.topics.iter_mut().find(is_it) {
-                        Some(known) => known.partitions.extend(topic.partitions),
-                        None => response.topics.push(topic),
-                    }
-                }
+                merge(
+                    &mut response.topics,
+                    refused,
+                    |one, other| (&one.name, one.topic_id) == (&other.name, other.topic_id),
+                    |known, topic| known.partitions.extend(topic.partitions),
+                );
             }
             (Self::CommitInTransaction(refused), ResponseKind::TxnOffsetCommit(response)) => {
-                let answered = std::mem::replace(&mut response.topics, refused);
-                for topic in answered {
-                    match response.topics.iter_mut().find(|known| known.name == topic.name) {
-                        Some(known) => known.partitions.extend(topic.partitions),
-                        None => response.topics.push(topic),
-                    }
-                }
+                merge(
+                    &mut response.topics,
+                    refused,
+                    |one, other| one.name == other.name,
+                    |known, topic| known.partitions.extend(topic.partitions),
+                );
             }
             (Self::Fetch(picture, unknown), ResponseKind::OffsetFetch(response)) => {
                 add_ids(&picture.image, response, unknown);
@@ -127,13 +122,12 @@ impl Finish {
             (Self::Delete(refused), ResponseKind::OffsetDelete(response))
                 if response.error_code == 0 && !refused.is_empty() =>
             {
-                let answered = std::mem::replace(&mut response.topics, refused);
-                for topic in answered {
-                    match response.topics.iter_mut().find(|known| known.name == topic.name) {
-                        Some(known) => known.partitions.extend(topic.partitions),
-                        None => response.topics.push(topic),
-                    }
-                }
+                merge(
+                    &mut response.topics,
+                    refused,
+                    |one, other| one.name == other.name,
+                    |known, topic| known.partitions.extend(topic.partitions),
+                );
             }
             (Self::Operations, ResponseKind::DescribeGroups(response)) if version >= 3 => {
                 let described = response.groups.iter_mut().filter(|group| group.error_code == 0);
@@ -238,6 +232,21 @@ fn add_ids(
         let mut groups = response.groups.iter_mut();
         if let Some(group) = groups.find(|group| group.group_id == id && group.error_code == 0) {
             group.topics.extend(missing);
+        }
+    }
+}
+
+/// Puts what was refused here before what the coordinator answered, a topic's partitions together.
+fn merge<T>(
+    answered: &mut Vec<T>,
+    refused: Vec<T>,
+    is_same: impl Fn(&T, &T) -> bool,
+    join: impl Fn(&mut T, T),
+) {
+    for topic in std::mem::replace(answered, refused) {
+        match answered.iter_mut().find(|known| is_same(known, &topic)) {
+            Some(known) => join(known, topic),
+            None => answered.push(topic),
         }
     }
 }
