@@ -1,7 +1,6 @@
 //! The servers that are compared: where they come from, how their nodes are started, stopped and measured.
 
 mod cluster;
-mod jars;
 mod process;
 mod software;
 

@@ -20,19 +20,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The program, if a trial run of it succeeds. `None` where it may be missing; else it is an
-    /// error that says `how` to get it.
+    /// The program, if a trial run of it succeeds; else it is `missing`, and `how` says how to get it.
     pub fn find(program: &Path, trial: &[&str], how: &str) -> Result<Option<Self>> {
-        let tried = Command::new(program).args(trial).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if tried.is_ok_and(|status| status.success()) {
-            return Ok(Some(Self::at(program)));
-        }
-        let missing = format!("{} cannot be run; to get it: {how}", program.display());
-        if std::env::var("CI").is_ok_and(|value| value == "true") {
-            bail!(missing);
-        }
-        eprintln!("skipped: {missing}");
-        Ok(None)
+        Ok(needs::program(program, trial, how)?.map(|()| Self::at(program)))
     }
 
     fn at(program: &Path) -> Self {
@@ -115,15 +105,6 @@ impl Client {
     }
 }
 
-/// What the environment names, a path that is meant from the workspace's directory.
-fn named(variable: &str, how: &str) -> Option<PathBuf> {
-    let Some(value) = std::env::var_os(variable) else {
-        eprintln!("skipped: {variable} is not set; to run it: {how}");
-        return None;
-    };
-    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(value))
-}
-
 /// kcat, the client of the command line.
 pub fn kcat() -> Result<Option<Client>> {
     Client::find(Path::new("kcat"), &["-V"], "apt-get install kcat")
@@ -171,21 +152,24 @@ pub fn rdkafka(program: &str) -> Client {
     Client::at(Path::new(program))
 }
 
-/// franz-go, in groups: the built program, which `KASTLE_FRANZ_GO` names.
+/// franz-go, in groups: the built program, which `KASTLE_FRANZ_GO` names by a path from the workspace's directory.
 pub fn franz_go() -> Result<Option<Client>> {
-    let how = "(cd tests/clients/go && go build -o ../../../target/clients/franz-go .) \
-        and KASTLE_FRANZ_GO=target/clients/franz-go";
-    Ok(named("KASTLE_FRANZ_GO", how).map(|program| Client::at(&program)))
+    let Some(path) = std::env::var_os("KASTLE_FRANZ_GO") else {
+        let how = "(cd tests/clients/go && go build -o ../../../target/clients/franz-go .) \
+            and KASTLE_FRANZ_GO=target/clients/franz-go";
+        return needs::missing("KASTLE_FRANZ_GO is not set", how);
+    };
+    Ok(Some(Client::at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path))))
 }
 
-/// Kafka's own client, in groups: compiled into `classes` against the jars that `KASTLE_KAFKA_LIBS` names.
+/// Kafka's own client, in groups: compiled into `classes` against Kafka's jars.
 pub fn java(classes: &Path) -> Result<Option<Client>> {
-    let how = "mvn -q -f tests/kafka/pom.xml dependency:copy-dependencies \
-        -DoutputDirectory=\"$PWD/target/kafka\" and KASTLE_KAFKA_LIBS=\"$PWD/target/kafka\"";
-    let Some(libs) = named("KASTLE_KAFKA_LIBS", how) else { return Ok(None) };
+    let Some(libs) = needs::jars::find()? else { return Ok(None) };
+    let how = "apt-get install default-jdk-headless (17 or later)";
+    let Some(compiler) = Client::find(Path::new("javac"), &["-version"], how)? else { return Ok(None) };
     let (jars, classes) = (format!("{}/*", libs.display()), classes.display().to_string());
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/java/Member.java");
-    compile(&["-cp", &jars, "-d", &classes, source])?;
+    compile(&compiler, &["-cp", &jars, "-d", &classes, source])?;
     let classpath = format!("{jars}:{classes}");
     // Cheap to start rather than fast in the long run: there are ten and more of them.
     let machine = ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
@@ -194,11 +178,11 @@ pub fn java(classes: &Path) -> Result<Option<Client>> {
 }
 
 /// Once in a process, by whoever is first.
-fn compile(arguments: &[&str]) -> Result<()> {
+fn compile(compiler: &Client, arguments: &[&str]) -> Result<()> {
     static IS_COMPILED: Mutex<bool> = Mutex::new(false);
     let mut is_compiled = IS_COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_compiled {
-        Client::at(Path::new("javac")).run(arguments, b"")?;
+        compiler.run(arguments, b"")?;
         *is_compiled = true;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Clients that people use, as programs of their own, against real nodes.
 //!
 //! A client that is not installed skips its test with a word on how to get it; in
-//! CI (`CI=true`), where `.ci/run` installs those that are quick to get, the absence
-//! of one of them is a failure. The slow ones are taken when the environment names them.
+//! CI (`CI=true`), where `.ci/run` installs those that the short forms need, its
+//! absence is a failure.
 //!
 //! `life` is the life of a group of ten, the same for every client; `judge` says
 //! whether its members saw and committed what they had to.

@@ -1,21 +1,15 @@
 //! Kafka's own tools, and a Kafka broker, against real nodes.
 //!
-//! The jars are those of the directory that `KASTLE_KAFKA_LIBS` names. Without it
-//! the tests are skipped with a word on how to get them: Maven brings 54 MB. A JVM
-//! takes a second to start: each test starts few.
+//! The jars are fetched by `cargo run -p kastle-needs`, 43 MB from Maven Central, or
+//! those of the directory that `KASTLE_KAFKA_LIBS` names. A JVM takes a second to
+//! start: each test starts few.
 
-use std::fs::DirEntry;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Names the directory of the jars.
-pub const LIBS: &str = "KASTLE_KAFKA_LIBS";
-const HOW: &str = "mvn -q -f tests/kafka/pom.xml dependency:copy-dependencies \
-    -DoutputDirectory=\"$PWD/target/kafka\" and KASTLE_KAFKA_LIBS=\"$PWD/target/kafka\"";
 /// Cheap to start rather than fast in the long run.
 const JVM: &[&str] =
     &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+PerfDisableSharedMem", "-Xshare:auto"];
@@ -39,26 +33,14 @@ pub struct Printed {
 impl Kafka {
     /// The jars, if they are here.
     pub fn find() -> Result<Option<Self>> {
-        let Some(libs) = std::env::var_os(LIBS).map(PathBuf::from) else {
-            eprintln!("skipped: {LIBS} is not set; to run it: {HOW}");
-            return Ok(None);
-        };
-        // Tests run in their package's directory; a relative path is meant from the workspace's.
-        let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(libs);
-        if !libs.is_dir() {
-            bail!("{LIBS} names {}, which is no directory; to fill one: {HOW}", libs.display());
-        }
-        // Without it Kafka logs nothing, and the log is how it is known to serve.
-        let logs = |entry: io::Result<DirEntry>| {
-            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("slf4j-simple"))
-        };
-        if !std::fs::read_dir(&libs)?.any(logs) {
-            bail!(
-                "{} has no slf4j-simple jar, and Kafka does not log without; to fill it: {HOW}",
-                libs.display()
-            );
-        }
-        Ok(Some(Self { libs }))
+        Ok(needs::jars::find()?.map(|libs| Self { libs }))
+    }
+
+    /// To run a tool with `arguments`.
+    pub fn command(&self, class: &str, arguments: &[&str]) -> Command {
+        let mut java = self.java("error");
+        java.arg(class).args(arguments).stdin(Stdio::null());
+        java
     }
 
     fn java(&self, level: &str) -> Command {
@@ -72,7 +54,7 @@ impl Kafka {
 
     /// Runs a tool to its end: its class and its arguments.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<Printed> {
-        let output = self.java("error").arg(class).args(arguments).stdin(Stdio::null()).output()?;
+        let output = self.command(class, arguments).output()?;
         let Output { status, stdout, stderr } = output;
         let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
         Ok(Printed { text, ok: status.success() })
@@ -91,14 +73,7 @@ impl Kafka {
     /// Starts a tool that runs on beside the test; what it prints goes to a file.
     pub fn start(&self, class: &str, arguments: &[&str], output: &Path) -> Result<Program> {
         let file = std::fs::File::create(output)?;
-        let process = self
-            .java("error")
-            .arg(class)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
+        let process = self.command(class, arguments).stdout(file.try_clone()?).stderr(file).spawn()?;
         Ok(Program { process, output: output.to_owned() })
     }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::server::{Kind, jars};
+use crate::server::Kind;
 
 /// The flags of Kafka's own start script, `kafka-server-start.sh`.
 const JVM: &[&str] = &[
@@ -42,7 +42,7 @@ impl Software {
         let mut found = Self::floor_alone()?;
         if kinds.contains(&Kind::Kafka) {
             check_java()?;
-            found.libs = jars::find()?;
+            found.libs = needs::jars::fetch()?;
         }
         if kinds.contains(&Kind::Kastle) {
             found.kastle = kastle()?;
@@ -106,8 +106,7 @@ impl Software {
 }
 
 fn check_java() -> Result<()> {
-    let version = Command::new("java").arg("-version").output();
-    if version.is_ok_and(|output| output.status.success()) {
+    if needs::runs(Path::new("java"), &["-version"]) {
         return Ok(());
     }
     bail!(

@@ -1,21 +1,18 @@
-//! Apache Kafka's own tool reads what the quorum writes: log, snapshot, formatted files.
-//!
-//! Runs where Kafka is: `KAFKA_LIBS=/path/to/kafka/libs cargo test -p kastle-quorum --test kafka_reads`.
-//! Without it there is nothing to compare with, and the test only writes.
+//! Kafka's dump tool reads what the quorum writes: log, snapshot, formatted files.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kastle_quorum::{
-    Blocking, CommittedBatch, LoadedSnapshot, Quorum, QuorumOptions, StateMachine, Tuning, VoterSource,
-    Voters, format,
-};
+use kastle_kafka_tests::Kafka;
 use log::disk::{Disk, RealDisk};
 use model::{NodeId, Timestamp, Uuid};
 use net::{SystemClock, TcpNetwork};
 use proto::metadata::{FeatureLevelRecord, MetadataRecord, TopicRecord};
+use quorum::{
+    Blocking, CommittedBatch, LoadedSnapshot, Quorum, QuorumOptions, StateMachine, Tuning, VoterSource,
+    Voters, format,
+};
 
 /// Remembers all records.
 #[derive(Default)]
@@ -100,40 +97,23 @@ fn checkpoints(dir: &Path) -> Vec<PathBuf> {
     names.map(|name| dir.join(name)).collect()
 }
 
-/// What Kafka makes of a file.
-fn dump(libs: &str, file: &Path) -> String {
-    let output = Command::new("java")
-        .args(["-cp", &format!("{libs}/*"), "org.apache.kafka.tools.DumpLogSegments"])
-        .args(["--cluster-metadata-decoder", "--files"])
-        .arg(file)
-        .output()
-        .expect("java runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+fn check(kafka: &Kafka, file: &Path, expected: &[&str]) {
+    let file = file.to_str().expect("a plain path");
+    let arguments = ["--cluster-metadata-decoder", "--files", file];
+    let text = kafka.check("org.apache.kafka.tools.DumpLogSegments", &arguments, expected);
+    let text = text.expect("Kafka reads our file");
     assert!(!text.contains("isvalid: false"), "{text}");
-    text
-}
-
-fn check(libs: &str, file: &Path, expected: &[&str]) {
-    let text = dump(libs, file);
-    for part in expected {
-        assert!(
-            text.contains(part),
-            "'{part}' is missing in what Kafka reads of {}:\n{text}",
-            file.display()
-        );
-    }
 }
 
 #[tokio::test]
 async fn kafkas_dump_tool_reads_log_snapshot_and_formatted_files() {
+    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
     write(dir.path()).await;
-    let Ok(libs) = std::env::var("KAFKA_LIBS") else { return };
     let log_dir = dir.path().join("__cluster_metadata-0");
-    check(&libs, &dir.path().join("bootstrap.checkpoint"), &["SnapshotHeader", "\"featureLevel\":30"]);
+    check(&kafka, &dir.path().join("bootstrap.checkpoint"), &["SnapshotHeader", "\"featureLevel\":30"]);
     check(
-        &libs,
+        &kafka,
         &log_dir.join("00000000000000000000.log"),
         &[
             "KRaftVersion {\"version\":0,\"kRaftVersion\":1}",
@@ -145,6 +125,6 @@ async fn kafkas_dump_tool_reads_log_snapshot_and_formatted_files() {
     );
     let files = checkpoints(&log_dir);
     assert_eq!(files.len(), 2, "{files:?}");
-    check(&libs, &files[0], &["Snapshot end offset: 0, epoch: 0", "KRaftVoters", "SnapshotFooter"]);
-    check(&libs, &files[1], &["epoch: 1", "KRaftVoters", "SnapshotHeader", "topic-19", "SnapshotFooter"]);
+    check(&kafka, &files[0], &["Snapshot end offset: 0, epoch: 0", "KRaftVoters", "SnapshotFooter"]);
+    check(&kafka, &files[1], &["epoch: 1", "KRaftVoters", "SnapshotHeader", "topic-19", "SnapshotFooter"]);
 }
