@@ -12,7 +12,7 @@ use wire::api::{ApiKey, ListenerKind, quorum};
 use wire::header::RequestHeader;
 use wire::messages::{RequestKind, ResponseKind, StrBytes};
 use wire::request::RequestError;
-use wire::topic_ids;
+use wire::{cordoned, topic_ids};
 
 use crate::context::Context;
 use crate::handlers;
@@ -68,9 +68,11 @@ pub fn decode(mut frame: Bytes, listener: ListenerKind) -> Result<Decoded, Strin
     if topic_ids::are_in(header.api_key, header.api_version) {
         return decode_by_ids(header, &frame, listener);
     }
-    header.api_version = wire::api::message_version(header.api_key, header.api_version);
+    let asked = header.api_version;
+    header.api_version = wire::api::message_version(header.api_key, asked);
     let body = decode_body(&header, frame, listener)?;
-    let RequestHeader { api_key, api_version: version, correlation_id, client_id } = header;
+    let RequestHeader { api_key, api_version, correlation_id, client_id } = header;
+    let version = if cordoned::are_described_in(api_key, asked) { asked } else { api_version };
     Ok(Decoded { correlation_id, api_key, version, client_id, body })
 }
 
@@ -166,7 +168,7 @@ async fn of_broker(context: &Arc<Context>, asker: RequestContext, request: Reque
         K::Fetch(request) => data.fetch(&asker, request).await,
         K::ListOffsets(request) => data.list_offsets(&asker, request).await,
         K::DeleteRecords(request) => data.delete_records(request).await,
-        K::DescribeLogDirs(request) => data.describe_log_dirs(request).await,
+        K::DescribeLogDirs(request) => data.describe_log_dirs(&asker, request).await,
         K::AlterReplicaLogDirs(request) => data.alter_replica_log_dirs(request).await,
         K::OffsetForLeaderEpoch(request) => data.offset_for_leader_epoch(&asker, request).await,
         K::WriteTxnMarkers(request) => data.write_txn_markers(request).await,

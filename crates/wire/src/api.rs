@@ -152,6 +152,7 @@ const PRODUCE_ADVERTISED_MIN: i16 = 0;
 /// BrokerHeartbeat 2 adds a tagged field to the request: [`cordoned`](crate::cordoned) log directories (KIP-1066).
 /// ListOffsets 11 adds a special timestamp, the earliest offset to be uploaded (KIP-1023).
 /// WriteTxnMarkers 2 adds a field in between (KIP-1228): [`markers`](crate::markers) writes such a request anew.
+/// DescribeLogDirs 5 adds a field to the response, whether a directory is [`cordoned`](crate::cordoned) (KIP-1066).
 /// OffsetCommit and OffsetFetch 10 tell topics by their ids: [`topic_ids`](crate::topic_ids) writes those anew.
 const BEYOND: &[ApiKey] = &[
     ApiKey::BrokerHeartbeat,
@@ -159,6 +160,7 @@ const BEYOND: &[ApiKey] = &[
     ApiKey::WriteTxnMarkers,
     ApiKey::OffsetCommit,
     ApiKey::OffsetFetch,
+    ApiKey::DescribeLogDirs,
 ];
 
 /// The version whose messages read and write what is called `version` on the wire.

@@ -1,12 +1,31 @@
-//! The cordoned log directories of a heartbeat (KIP-1066): BrokerHeartbeat 2, one version past the library's.
+//! Cordoned log directories (KIP-1066): BrokerHeartbeat 2 and DescribeLogDirs 5, one version past the library's each.
 //!
-//! They are a tagged field, and the library keeps tagged fields that it does not know. So the version before reads and
-//! writes them, and between our own nodes it is what is sent.
+//! ```text
+//! BrokerHeartbeat 2 (request)    ... | tags { 1: directory ids }
+//! DescribeLogDirs 5 (response)   throttle time i32 | error i16
+//!                                | directories { error i16 | path | topics | bytes i64 | usable i64 | cordoned bool | tags }
+//! ```
+//!
+//! The library keeps tagged fields that it does not know. So a heartbeat is read and written in the version before, and
+//! between our own nodes that is what is sent. A described directory carries its field under a tag of ours until the
+//! response is written anew.
 
-use crate::messages::{BrokerHeartbeatRequest, WireUuid};
+use bytes::Bytes;
+
+use crate::api::ApiKey;
+use crate::kinds;
+use crate::messages::describe_log_dirs_response::DescribeLogDirsResult;
+use crate::messages::{BrokerHeartbeatRequest, DescribeLogDirsResponse, WireUuid};
+use crate::rewrite::Rewriting;
 use crate::varint;
 
-/// Kafka's tag for them.
+/// The version of DescribeLogDirs with the field.
+pub const LOG_DIRS_VERSION: i16 = 5;
+/// The version whose messages are read and written for it.
+const LOG_DIRS_MESSAGE_VERSION: i16 = 4;
+/// The tag under which a described directory says that it is cordoned. Kafka's own tags are counted from 0.
+const DESCRIBED_TAG: i32 = 9_999;
+/// Kafka's tag for the directories of a heartbeat.
 const TAG: i32 = 1;
 const UUID_BYTES: usize = 16;
 
@@ -32,13 +51,65 @@ pub fn of(request: &BrokerHeartbeatRequest) -> Option<Vec<WireUuid>> {
     is_whole.then(|| rest.chunks_exact(UUID_BYTES).filter_map(|id| WireUuid::from_slice(id).ok()).collect())
 }
 
+/// Whether the answer to such a request says which directories are cordoned, and has to be written anew.
+pub fn are_described_in(api_key: i16, version: i16) -> bool {
+    api_key == ApiKey::DescribeLogDirs as i16 && version == LOG_DIRS_VERSION
+}
+
+/// `directory`, cordoned.
+pub fn described(mut directory: DescribeLogDirsResult) -> DescribeLogDirsResult {
+    directory.unknown_tagged_fields.insert(DESCRIBED_TAG, Bytes::new());
+    directory
+}
+
+/// Appends the body of DescribeLogDirs 5.
+pub(crate) fn encode_log_dirs(response: &DescribeLogDirsResponse, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut body = Vec::new();
+    kinds::encode_response(&response.clone().into(), LOG_DIRS_MESSAGE_VERSION, &mut body)?;
+    let mut cordoned =
+        response.results.iter().map(|it| it.unknown_tagged_fields.contains_key(&DESCRIBED_TAG));
+    let body = to_version_5(&body, || cordoned.next()).ok_or("it is no such response")?;
+    out.extend_from_slice(&body);
+    Ok(())
+}
+
+/// The body of a response of version 4 as one of version 5.
+fn to_version_5(body: &[u8], mut is_cordoned: impl FnMut() -> Option<bool>) -> Option<Vec<u8>> {
+    let mut body = Rewriting::new(body);
+    body.copy(4 + 2)?;
+    body.array(|dir| {
+        dir.copy(2)?;
+        dir.text()?;
+        dir.array(|topic| {
+            topic.text()?;
+            topic.array(|partition| {
+                // Its index, size and lag, and whether it is on its way here.
+                partition.copy(4 + 8 + 8 + 1)?;
+                partition.tags(None)
+            })?;
+            topic.tags(None)
+        })?;
+        dir.copy(8 + 8)?;
+        dir.put(&[u8::from(is_cordoned()?)]);
+        dir.tags(None)
+    })?;
+    body.tags(None)?;
+    body.end()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{of, with};
+    use super::{LOG_DIRS_VERSION, described, of, with};
     use crate::api::{self, ApiKey};
     use crate::header::RequestHeader;
     use crate::kinds;
-    use crate::messages::{BrokerHeartbeatRequest, RequestKind, WireUuid};
+    use crate::messages::describe_log_dirs_response::{
+        DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+    };
+    use crate::messages::{
+        BrokerHeartbeatRequest, DescribeLogDirsResponse, RequestKind, WireUuid, text, topic,
+    };
+    use crate::response;
 
     /// What a heartbeat with such a field says.
     fn tagged(field: &[u8]) -> Option<Vec<WireUuid>> {
@@ -71,5 +142,41 @@ mod tests {
         }
         assert_eq!(of(&with(BrokerHeartbeatRequest::default(), &ids)), Some(ids.to_vec()));
         assert_eq!(with(BrokerHeartbeatRequest::default(), &[]), BrokerHeartbeatRequest::default());
+    }
+
+    /// Two directories, the first of them cordoned and with a partition, as they go over the wire.
+    fn log_dirs(version: i16) -> Vec<u8> {
+        let partition = DescribeLogDirsPartition::default()
+            .with_partition_index(3)
+            .with_partition_size(4)
+            .with_offset_lag(5)
+            .with_is_future_key(true);
+        let topics =
+            vec![DescribeLogDirsTopic::default().with_name(topic("t")).with_partitions(vec![partition])];
+        let first = DescribeLogDirsResult::default()
+            .with_log_dir(text("/a"))
+            .with_topics(topics)
+            .with_total_bytes(9)
+            .with_usable_bytes(8);
+        let first = if version == LOG_DIRS_VERSION { described(first) } else { first };
+        let second = DescribeLogDirsResult::default().with_error_code(56).with_log_dir(text("/b"));
+        let response = DescribeLogDirsResponse::default().with_results(vec![first, second]);
+        let mut frame = Vec::new();
+        response::encode(7, ApiKey::DescribeLogDirs, version, &response.into(), &mut frame).expect("it fits");
+        // After the length, the correlation id and the header's tags.
+        frame.split_off(4 + 4 + 1)
+    }
+
+    #[test]
+    fn described_directories_have_the_bytes_that_kafka_4_3_writes() {
+        let first = [
+            &[0, 0, 3, b'/', b'a', 2, 2, b't', 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4][..],
+            &[0, 0, 0, 0, 0, 0, 0, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 8],
+        ]
+        .concat();
+        let second = [&[0, 56, 3, b'/', b'b', 1][..], &[0xff; 16]].concat();
+        let head: &[u8] = &[0, 0, 0, 0, 0, 0, 3];
+        assert_eq!(log_dirs(5), [head, &first, &[1, 0], &second, &[0, 0, 0]].concat());
+        assert_eq!(log_dirs(4), [head, &first, &[0], &second, &[0, 0]].concat());
     }
 }

@@ -9,7 +9,7 @@ use crate::api::{ApiKey, ListenerKind, advertised};
 use crate::frame::OpenFrame;
 use crate::messages::api_versions_response::ApiVersion;
 use crate::messages::{ApiVersionsResponse, ResponseKind};
-use crate::{header, kinds};
+use crate::{cordoned, header, kinds};
 
 /// Why a message cannot be written: a fault of ours, for a client cannot choose our answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,13 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let frame = begin(correlation_id, api as i16, version, out);
-    if let Err(reason) = kinds::encode_response(response, version, out) {
+    let written = match response {
+        ResponseKind::DescribeLogDirs(response) if cordoned::are_described_in(api as i16, version) => {
+            cordoned::encode_log_dirs(response, out)
+        }
+        response => kinds::encode_response(response, version, out),
+    };
+    if let Err(reason) = written {
         frame.abandon(out);
         return Err(EncodeError::Message { api, version, reason });
     }

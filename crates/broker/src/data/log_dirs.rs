@@ -1,4 +1,5 @@
-//! DescribeLogDirs: what lies in each log directory, and how much room is left there (KIP-113, KIP-827).
+//! DescribeLogDirs: what lies in each log directory, how much room is left there, and whether it takes new replicas
+//! (KIP-113, KIP-827, KIP-1066).
 //!
 //! A directory that failed is named with KAFKA_STORAGE_ERROR and nothing else: what
 //! lies in it cannot be asked any more.
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{ErrorCode, TopicPartition};
+use wire::cordoned;
 use wire::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -27,8 +29,12 @@ struct Size {
     lag: Option<i64>,
 }
 
-/// Answers a request.
-pub async fn handle(plane: Arc<Plane>, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+/// Answers a request of that version.
+pub async fn handle(
+    plane: Arc<Plane>,
+    version: i16,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
     let wanted: Option<Wanted> = request.topics.map(|topics| {
         let named = topics.into_iter().map(|it| (it.topic.to_string(), it.partitions.into_iter().collect()));
         named.collect()
@@ -38,7 +44,12 @@ pub async fn handle(plane: Arc<Plane>, request: DescribeLogDirsRequest) -> Descr
     let work = move || {
         let held = held(&plane, wanted.as_ref());
         let dirs = plane.options.log_dirs.iter().enumerate();
-        dirs.zip(held).map(|((at, (dir, _)), held)| describe(&plane, at, dir, held)).collect()
+        let described = dirs.zip(held).map(|((at, (dir, _)), held)| {
+            let described = describe(&plane, at, dir, held);
+            let says = version >= cordoned::LOG_DIRS_VERSION && plane.rooms.is_cordoned(at);
+            if says { cordoned::described(described) } else { described }
+        });
+        described.collect()
     };
     DescribeLogDirsResponse::default().with_results(blocking.run(work).await)
 }

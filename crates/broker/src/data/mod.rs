@@ -211,8 +211,8 @@ impl Data {
     }
 
     /// DescribeLogDirs.
-    pub async fn describe_log_dirs(&self, request: DescribeLogDirsRequest) -> Answer {
-        later(log_dirs::handle(self.plane.clone(), request))
+    pub async fn describe_log_dirs(&self, asker: &RequestContext, request: DescribeLogDirsRequest) -> Answer {
+        later(log_dirs::handle(self.plane.clone(), asker.version, request))
     }
 
     /// AlterReplicaLogDirs.

@@ -10,6 +10,7 @@ use log::disk::{Crash, MemDisk};
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp};
 use proto::metadata::{ConfigRecord, MetadataRecord, RemoveTopicRecord};
 use wire::batch::{BatchBuilder, Batches, NewRecord};
+use wire::cordoned::LOG_DIRS_VERSION;
 use wire::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest, text, topic as topic_name};
 
@@ -76,8 +77,8 @@ async fn ask(fed: &Fed, dir: &str, name: &str, index: i32) -> ErrorCode {
 
 /// `/a t-0`, `/b t-0 future`, a line each.
 async fn described(fed: &Fed) -> Vec<String> {
-    let response =
-        log_dirs::handle(fed.data.plane.clone(), DescribeLogDirsRequest::default().with_topics(None));
+    let request = DescribeLogDirsRequest::default().with_topics(None);
+    let response = log_dirs::handle(fed.data.plane.clone(), LOG_DIRS_VERSION, request);
     let mut lines = Vec::new();
     for dir in response.await.results {
         for topic in dir.topics {
@@ -88,6 +89,14 @@ async fn described(fed: &Fed) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The directories that an answer of that version calls cordoned.
+async fn cordoned(fed: &Fed, version: i16) -> Vec<String> {
+    let request = DescribeLogDirsRequest::default().with_topics(Some(Vec::new()));
+    let response = log_dirs::handle(fed.data.plane.clone(), version, request).await;
+    let cordoned = response.results.iter().filter(|it| !it.unknown_tagged_fields.is_empty());
+    cordoned.map(|it| it.log_dir.to_string()).collect()
 }
 
 async fn settle(fed: &Fed) {
@@ -253,12 +262,16 @@ fn a_cordoned_directory_takes_no_new_replicas_until_it_is_opened_again() {
             ConfigRecord { resource_type: 4, resource_name, name, value }.into()
         };
         fed.feed(vec![cordon(Some("/b"))]).await;
+        assert_eq!(cordoned(&fed, LOG_DIRS_VERSION).await, ["/b"]);
+        assert!(cordoned(&fed, LOG_DIRS_VERSION - 1).await.is_empty(), "there is no place for it");
         assert_eq!(ask(&fed, "/b", "t", 0).await, ErrorCode::InvalidReplicaAssignment);
         fed.feed(vec![partition(TOPIC, 1, &[1], 1), partition(TOPIC, 2, &[1], 1)]).await;
         assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 0));
         fed.feed(vec![cordon(Some("*")), partition(TOPIC, 3, &[1], 1)]).await;
         assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 1), "it must lie somewhere");
+        assert_eq!(cordoned(&fed, LOG_DIRS_VERSION).await, ["/a", "/b"]);
         fed.feed(vec![cordon(None), partition(TOPIC, 4, &[1], 1)]).await;
+        assert!(cordoned(&fed, LOG_DIRS_VERSION).await.is_empty());
         assert_eq!((names(&disk, "/a").len(), names(&disk, "/b").len()), (3, 2));
         assert!(fed.data.stop().await);
     });
