@@ -10,10 +10,9 @@ use crate::api::ApiKey;
 use crate::bounds::{self, BoundsError};
 use crate::frame::OpenFrame;
 use crate::header::{self, HeaderError, RequestHeader};
-use crate::kinds;
 use crate::messages::{RequestKind, ResponseKind, StrBytes};
 use crate::response::EncodeError;
-use crate::topic_ids;
+use crate::{kinds, markers, topic_ids};
 
 /// Why a response cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,9 +59,10 @@ pub fn encode_request(
         client_id: client_id.cloned(),
     };
     header.encode(out);
-    let written = match topic_ids::are_in(api as i16, version) {
-        true => encode_by_ids(api, request, out),
-        false => kinds::encode_request(request, version, out),
+    let written = match request {
+        RequestKind::WriteTxnMarkers(request) if version == markers::VERSION => markers::encode(request, out),
+        request if topic_ids::are_in(api as i16, version) => encode_by_ids(api, request, out),
+        request => kinds::encode_request(request, version, out),
     };
     if let Err(reason) = written {
         frame.abandon(out);
@@ -111,10 +111,15 @@ pub fn decode_response_body(
     })
 }
 
-/// A broker that does not know a version of ApiVersions answers in version 0, with error 35 at its head.
+/// The version whose message an answer is. A broker that does not know a version of ApiVersions answers in version 0,
+/// with error 35 at its head.
 fn version_of_answer(api: ApiKey, version: i16, body: &[u8]) -> i16 {
     let unsupported = model::ErrorCode::UnsupportedVersion.code().to_be_bytes();
-    if matches!(api, ApiKey::ApiVersions) && body.starts_with(&unsupported) { 0 } else { version }
+    match api {
+        ApiKey::ApiVersions if body.starts_with(&unsupported) => 0,
+        ApiKey::WriteTxnMarkers if version == markers::VERSION => markers::MESSAGE_VERSION,
+        _ => version,
+    }
 }
 
 #[cfg(test)]

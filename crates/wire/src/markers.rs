@@ -8,15 +8,19 @@
 //!
 //! The library keeps tagged fields that it does not know. So a request of version 2
 //! is written anew as one of version 1 with the number in such a field, and is read
-//! like any other from there on. Between our own nodes the field is what is sent.
+//! like any other from there on. The way out is the same the other way round.
 
 use bytes::Bytes;
 
+use crate::kinds;
+use crate::messages::WriteTxnMarkersRequest;
 use crate::messages::write_txn_markers_request::WritableTxnMarker;
 use crate::rewrite::Rewriting;
 
 /// The first version with the field.
 pub const VERSION: i16 = 2;
+/// The version whose messages are read and written for it. Their answers are alike.
+pub const MESSAGE_VERSION: i16 = 1;
 /// The tag under which the number travels. Kafka's own tags are counted from 0.
 const TAG: i32 = 9_999;
 
@@ -34,31 +38,57 @@ pub fn with_transaction_version(mut marker: WritableTxnMarker, version: i8) -> W
 
 /// The body of a request of version 2 as one of version 1; `None` where it is no such body.
 pub fn to_version_1(body: &[u8]) -> Option<Vec<u8>> {
-    let mut reading = Rewriting::new(body);
-    reading.array(|marker| {
+    rewrite(body, |marker| {
+        let version = marker.take(1)?.first()?;
+        marker.tags(Some((TAG.unsigned_abs(), *version)))
+    })
+}
+
+/// Appends the body of a request of version 2.
+pub(crate) fn encode(request: &WriteTxnMarkersRequest, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut body = Vec::new();
+    kinds::encode_request(&request.clone().into(), MESSAGE_VERSION, &mut body)?;
+    let mut versions = request.markers.iter().map(transaction_version);
+    let body = rewrite(&body, |marker| {
+        marker.put(&versions.next()?.to_be_bytes());
+        marker.tags(None)
+    });
+    out.extend_from_slice(&body.ok_or("it is no such request")?);
+    Ok(())
+}
+
+/// Copies a body but for what each marker ends with.
+fn rewrite(body: &[u8], mut end: impl FnMut(&mut Rewriting<'_>) -> Option<()>) -> Option<Vec<u8>> {
+    let mut body = Rewriting::new(body);
+    body.array(|marker| {
+        // The producer, its epoch and how the transaction ended.
         marker.copy(8 + 2 + 1)?;
         marker.array(|topic| {
             topic.text()?;
             topic.array(|partition| partition.copy(4))?;
             topic.tags(None)
         })?;
+        // The coordinator's epoch.
         marker.copy(4)?;
-        let version = marker.take(1)?.first()?;
-        marker.tags(Some((TAG.unsigned_abs(), *version)))
+        end(marker)
     })?;
-    reading.tags(None)?;
-    reading.end()
+    body.tags(None)?;
+    body.end()
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
-    use super::{to_version_1, transaction_version, with_transaction_version};
+    use super::{MESSAGE_VERSION, VERSION, to_version_1, transaction_version, with_transaction_version};
     use crate::api::ApiKey;
+    use crate::client::{decode_response, encode_request};
     use crate::header::RequestHeader;
     use crate::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
-    use crate::messages::{RequestKind, WriteTxnMarkersRequest, topic};
+    use crate::messages::write_txn_markers_response::WritableTxnMarkerResult;
+    use crate::messages::{
+        RequestKind, ResponseKind, WriteTxnMarkersRequest, WriteTxnMarkersResponse, topic,
+    };
 
     /// As Kafka 4.3.1 writes it: producer 7, epoch 3, aborted, partition 5 of `t`, coordinator epoch 9.
     fn version_2(transaction_version: u8) -> Vec<u8> {
@@ -120,6 +150,30 @@ mod tests {
         let mut body = Vec::new();
         crate::kinds::encode_request(&request.into(), 1, &mut body).expect("written");
         assert_eq!(transaction_version(&decode(body).markers[0]), 2);
+    }
+
+    #[test]
+    fn what_is_sent_has_the_bytes_that_kafka_4_3_writes() {
+        for version in [0, 1, 2] {
+            let request = decode(to_version_1(&version_2(version)).expect("well formed"));
+            let mut frame = Vec::new();
+            encode_request(1, None, ApiKey::WriteTxnMarkers, VERSION, &request.into(), &mut frame)
+                .expect("written");
+            let mut body = Bytes::from(frame).slice(4..);
+            let header = RequestHeader::decode(&mut body).expect("it begins with a header");
+            assert_eq!((header.api_version, &body[..]), (VERSION, &version_2(version)[..]));
+        }
+    }
+
+    #[test]
+    fn an_answer_of_version_2_is_read() {
+        let result = WritableTxnMarkerResult::default().with_producer_id(7.into());
+        let answer: ResponseKind = WriteTxnMarkersResponse::default().with_markers(vec![result]).into();
+        let mut frame = Vec::new();
+        crate::response::encode(5, ApiKey::WriteTxnMarkers, MESSAGE_VERSION, &answer, &mut frame)
+            .expect("written");
+        let read = decode_response(ApiKey::WriteTxnMarkers, VERSION, Bytes::from(frame).slice(4..));
+        assert_eq!(read, Ok((5, answer)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kastle_kafka_tests::Kafka;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
+const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
 /// Its node id.
 const KAFKA: i32 = 10;
 const COPIED_WITHIN: Duration = Duration::from_secs(20);
@@ -70,6 +71,19 @@ fn a_kafka_broker_holds_replicas_beside_ours() {
         ids.sort_unstable();
         assert_eq!(ids, ["1", "10", "2"], "{described}");
     }
+    // Our coordinator tells Kafka's broker how each transaction ended, or the next one would not begin.
+    let server = beside.cluster.bootstrap();
+    let told = [
+        ["--broker-list", &server],
+        ["--input-topic", "ours"],
+        ["--input-partition", "0"],
+        ["--output-topic", "theirs"],
+        ["--max-messages", "1000"],
+        ["--consumer-group", "copiers"],
+        ["--transactional-id", "copier"],
+    ];
+    let copied = beside.kafka.check(COPIER, told.as_flattened(), &["\"totalProcessed\":1000"]);
+    copied.expect("transactions end where Kafka leads");
 }
 
 #[test]

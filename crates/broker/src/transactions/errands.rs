@@ -14,6 +14,7 @@ use metadata::Image;
 use model::{ErrorCode, NodeId, Offset};
 use net::task::Tasks;
 use tokio_util::sync::CancellationToken;
+use wire::markers;
 use wire::messages::{ResponseKind, WriteTxnMarkersRequest};
 
 use crate::data::Data;
@@ -24,8 +25,6 @@ use crate::server::{Answer, Reply};
 use crate::transactions::errands::plan::{Plan, leader_of};
 use crate::transactions::hosting::{Errand, Hosting};
 
-/// The version that has a place for the version of transactions (`wire::markers`).
-const MARKERS_VERSION: i16 = 1;
 /// A leader answers within 30 seconds, or is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// A partition that the metadata does not know is waited for as long: whoever added it may have seen more of
@@ -169,7 +168,11 @@ impl Errands {
             let link = link.inspect_err(|error| {
                 tracing::debug!(node = %self.node, %leader, %error, "markers cannot be sent");
             });
-            let sent = link.ok()?.send(MARKERS_VERSION, request, ANSWER_TIMEOUT).await;
+            let version = match picture.image.metadata_version().has_markers_with_versions() {
+                true => markers::VERSION,
+                false => markers::MESSAGE_VERSION,
+            };
+            let sent = link.ok()?.send(version, request, ANSWER_TIMEOUT).await;
             let sent = sent.inspect_err(|error| {
                 tracing::debug!(node = %self.node, %leader, %error, "markers may not have come through");
             });

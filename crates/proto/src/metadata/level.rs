@@ -143,6 +143,11 @@ impl MetadataVersion {
         self.0 >= 30
     }
 
+    /// Whether every broker knows WriteTxnMarkers 2 (KIP-1228).
+    pub const fn has_markers_with_versions(self) -> bool {
+        self.0 >= 30
+    }
+
     /// The version that this level writes a record in.
     pub fn record_version(self, record: &MetadataRecord) -> i16 {
         match record {
