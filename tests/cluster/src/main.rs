@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use kastle_cluster::work::trouble::Trouble;
-use kastle_cluster::work::{chaos, failover, scale, startup};
+use kastle_cluster::work::{chaos, copier, exactly_once, failover, scale, startup};
 use kastle_cluster::{Cluster, Shape};
 
 /// Clusters of real processes on this machine: killed, measured, read back.
@@ -59,6 +59,26 @@ enum Work {
         #[arg(long, default_value_t = 1_000)]
         topics: usize,
     },
+    /// librdkafka copies records in transactions while it, its coordinator and nodes are killed.
+    ExactlyOnce {
+        /// Records to copy.
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        /// Kills.
+        #[arg(long, default_value_t = 12)]
+        strikes: u32,
+        /// Seconds between one and the next.
+        #[arg(long, default_value_t = 5)]
+        interval: u64,
+    },
+    /// One of those who copy.
+    #[command(hide = true)]
+    Copier {
+        /// The cluster.
+        bootstrap: String,
+        /// The partition of the source.
+        partition: i32,
+    },
     /// librdkafka writes with each codec and reads everything back.
     Codecs {
         /// Records a codec.
@@ -73,6 +93,13 @@ async fn main() -> Result<()> {
         Work::Chaos { records, trouble, strikes, interval } => {
             let interval = Duration::from_secs(interval);
             run_chaos(&chaos::Chaos { records, trouble, strikes, interval, idempotent: true })
+        }
+        Work::ExactlyOnce { records, strikes, interval } => {
+            let interval = Duration::from_secs(interval);
+            run_exactly_once(&exactly_once::ExactlyOnce { records, strikes, interval })
+        }
+        Work::Copier { bootstrap, partition } => {
+            copier::copy(exactly_once::Job { bootstrap: &bootstrap, partition })
         }
         Work::Failover { topics, controller, rounds } => run_failover(topics, controller, rounds).await,
         Work::Startup { rounds } => run_startup(rounds).await,
@@ -92,6 +119,13 @@ fn run_chaos(chaos: &chaos::Chaos) -> Result<()> {
         outcome.lost == 0 && outcome.duplicates == 0 && outcome.conflicts == 0 && outcome.failed == 0,
         "the cluster broke its promise"
     );
+    Ok(())
+}
+
+fn run_exactly_once(work: &exactly_once::ExactlyOnce) -> Result<()> {
+    let outcome = exactly_once::run(work, copier::command(&std::env::current_exe()?))?;
+    println!("{outcome:#?}");
+    ensure!(outcome.holds(), "not exactly once");
     Ok(())
 }
 

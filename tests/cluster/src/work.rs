@@ -2,7 +2,9 @@
 
 pub mod chaos;
 pub mod codecs;
+pub mod copier;
 pub mod crowd;
+pub mod exactly_once;
 pub mod failover;
 mod reader;
 pub mod scale;

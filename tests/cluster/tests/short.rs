@@ -1,9 +1,10 @@
 //! The cluster work in short form: real processes, real kills, librdkafka.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kastle_cluster::work::trouble::Trouble;
-use kastle_cluster::work::{chaos, codecs, crowd, failover, scale};
+use kastle_cluster::work::{chaos, codecs, copier, crowd, exactly_once, failover, scale};
 use kastle_cluster::{Cluster, Shape};
 
 #[test]
@@ -42,6 +43,14 @@ fn nothing_acknowledged_is_lost_while_nodes_stand_still_restart_or_lack_room() {
 #[test]
 fn nothing_acknowledged_is_lost_while_replicas_move_and_nodes_are_killed() {
     check(Trouble::Reassign, 3);
+}
+
+#[test]
+fn librdkafka_copies_exactly_once_while_it_and_its_coordinator_and_a_node_are_killed() {
+    let work = exactly_once::ExactlyOnce { records: 6_000, strikes: 3, interval: Duration::from_secs(3) };
+    let program = Path::new(env!("CARGO_BIN_EXE_kastle-cluster"));
+    let outcome = exactly_once::run(&work, copier::command(program)).expect("all is copied");
+    assert!(outcome.holds() && outcome.read == work.records, "{outcome:?}");
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ fn strike(cluster: &mut Cluster, chaos: &Chaos) -> Result<()> {
 
 /// Everything in the topic, by place.
 fn read_back(cluster: &Cluster, delivered: &Delivered) -> Result<BTreeMap<(i32, i64), u64>> {
-    let consumer = reader(cluster, TOPIC, PARTITIONS)?;
+    let consumer = reader(&cluster.bootstrap(), TOPIC, PARTITIONS)?;
     let mut read = BTreeMap::new();
     let mut ended = vec![false; PARTITIONS as usize];
     let deadline = Instant::now() + READ_MAX;

@@ -66,7 +66,7 @@ fn produce(cluster: &Cluster, topic: &str, codec: &str, records: usize) -> Resul
 }
 
 fn consume(cluster: &Cluster, topic: &str, records: usize) -> Result<()> {
-    let consumer = reader(cluster, topic, 1)?;
+    let consumer = reader(&cluster.bootstrap(), topic, 1)?;
     let mut next = 0;
     loop {
         match consumer.poll(FLUSH_MAX) {

@@ -5,13 +5,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::cluster::Cluster;
-
-/// Reads the first `partitions` partitions of `topic` from their beginning; says where they end.
-pub(super) fn reader(cluster: &Cluster, topic: &str, partitions: i32) -> Result<BaseConsumer> {
+/// Reads what is committed in the first `partitions` partitions of `topic` from their beginning; says where they end.
+pub(super) fn reader(bootstrap: &str, topic: &str, partitions: i32) -> Result<BaseConsumer> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", cluster.bootstrap())
+        .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader")
+        .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")

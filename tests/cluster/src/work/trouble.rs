@@ -94,7 +94,8 @@ impl Trouble {
     }
 }
 
-fn kill(cluster: &mut Cluster, at: usize, away: Duration) -> Result<()> {
+/// `kill -9` of a node, which comes back after as long.
+pub(super) fn kill(cluster: &mut Cluster, at: usize, away: Duration) -> Result<()> {
     cluster.nodes[at].kill()?;
     std::thread::sleep(away);
     cluster.nodes[at].start()?;
@@ -182,7 +183,7 @@ fn move_on(cluster: &Cluster, name: &str, partitions: i32, round: usize) -> Resu
 }
 
 /// Asks the first node that answers without an error of its own.
-fn ask(cluster: &Cluster, version: i16, request: impl Into<RequestKind>) -> Result<ResponseKind> {
+pub(super) fn ask(cluster: &Cluster, version: i16, request: impl Into<RequestKind>) -> Result<ResponseKind> {
     let request = request.into();
     let mut last = None;
     for round in 0..TRIES {
