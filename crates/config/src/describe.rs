@@ -62,9 +62,9 @@ pub fn cluster(values: &Overrides) -> Vec<ConfigEntry> {
     entries.collect()
 }
 
-/// A consumer, share or streams group.
-pub fn group(overrides: &Overrides) -> Vec<ConfigEntry> {
-    table::keys(Scope::Group).map(|key| plain_entry(key, overrides, Source::Group)).collect()
+/// A consumer, share or streams group as its broker sees it.
+pub fn group(overrides: &Overrides, broker: &Layers<'_>) -> Vec<ConfigEntry> {
+    table::keys(Scope::Group).map(|key| group_entry(key, overrides, broker)).collect()
 }
 
 /// A subscription to client metrics.
@@ -95,6 +95,22 @@ fn broker_entry(key: &'static Key, broker: &Layers<'_>) -> ConfigEntry {
     let (text, source) = own.map_or((None, Source::Default), |(source, _, text)| (Some(text), source));
     let value = text.map(|text| key.parse(text).map_or_else(|_| text.to_owned(), |value| value.to_string()));
     entry(key, value, source, key.update == Update::Fixed, synonyms)
+}
+
+fn group_entry(key: &'static Key, overrides: &Overrides, broker: &Layers<'_>) -> ConfigEntry {
+    // What a group leaves open is the broker's to say, by a key of its own where there is one.
+    let Some(of_brokers) = table::find(Scope::Broker, &format!("group.{}", key.name)) else {
+        return plain_entry(key, overrides, Source::Group);
+    };
+    let own = overrides.get(key.name).map(|value| Synonym {
+        name: key.name,
+        value: Some(value.clone()),
+        source: Source::Group,
+    });
+    let synonyms: Vec<Synonym> = own.into_iter().chain(synonyms(broker, &[of_brokers.name])).collect();
+    let first = synonyms.first().map(|first| (first.value.clone(), first.source));
+    let (value, source) = first.unwrap_or((None, Source::Default));
+    entry(key, value, source, false, synonyms)
 }
 
 fn plain_entry(key: &'static Key, overrides: &Overrides, dynamic: Source) -> ConfigEntry {

@@ -277,6 +277,30 @@ fn a_described_topic_lists_every_key_with_its_sources() {
 }
 
 #[test]
+fn a_described_group_shows_what_its_broker_gives_it() {
+    let file = overrides("group.consumer.session.timeout.ms=6000");
+    let told = |own: &str, name: &str| {
+        let entries = describe::group(&overrides(own), &Layers::of_file(&file));
+        let entry = entry(&entries, name);
+        let places = entry
+            .synonyms
+            .iter()
+            .map(|it| format!("{:?}:{}={}", it.source, it.name, it.value.as_deref().unwrap_or("")));
+        (entry.value.clone().unwrap_or_default(), places.collect::<Vec<_>>().join(" "))
+    };
+    let timeout = "consumer.session.timeout.ms";
+    let of_brokers = format!("StaticBroker:group.{timeout}=6000 Default:group.{timeout}=45000");
+    assert_eq!(told("", timeout), ("6000".to_owned(), of_brokers.clone()));
+    let own = format!("Group:{timeout}=7000 {of_brokers}");
+    assert_eq!(told(&format!("{timeout}=7000"), timeout), ("7000".to_owned(), own));
+    let (value, places) = told("", "share.isolation.level");
+    assert_eq!(
+        (value.as_str(), places.as_str()),
+        ("read_uncommitted", "Default:share.isolation.level=read_uncommitted")
+    );
+}
+
+#[test]
 fn a_described_broker_hides_secrets_and_tells_what_cannot_change() {
     let file = overrides("node.id=3;ssl.keystore.password=hunter2;log.segment.bytes= 2000000 ");
     let entries = describe::broker(&Layers::of_file(&file));
@@ -295,7 +319,6 @@ fn a_described_broker_hides_secrets_and_tells_what_cannot_change() {
     assert_eq!(names, ["log.retention.ms", "log.retention.hours"], "a set value shows what stands behind it");
     let cluster = describe::cluster(&overrides("log.retention.ms=7"));
     assert_eq!((cluster.len(), cluster[0].source), (1, Source::DynamicDefaultBroker));
-    assert_eq!(describe::group(&overrides("consumer.session.timeout.ms=50000"))[2].source, Source::Group);
     assert_eq!(describe::client(&Overrides::new()).len(), 3);
 }
 

@@ -10,6 +10,7 @@ use wire::messages::describe_producers_request::TopicRequest;
 use wire::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use wire::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use crate::data::partition::Refused;
 use crate::data::plane::Plane;
 
 const NO_TRANSACTION: i64 = -1;
@@ -49,8 +50,9 @@ fn producers(
     index: i32,
 ) -> Result<Vec<ProducerState>, ErrorCode> {
     let partition = plane.find(image, topic, index)?;
-    let mut state = partition.look();
-    let (log, _) = state.lead().map_err(|refused| refused.code())?;
+    let state = partition.look();
+    // Any replica tells: who looks for what hangs asks a follower too.
+    let log = state.log.as_ref().ok_or_else(|| Refused::Offline.code())?;
     let told = log.producers().states().map(|producer| {
         ProducerState::default()
             .with_producer_id(ProducerId(producer.id.get()))

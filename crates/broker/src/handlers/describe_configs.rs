@@ -70,7 +70,7 @@ fn entries(
         ResourceKind::CLIENT_METRICS => {
             Ok(config::describe::client(&set(ResourceKind::CLIENT_METRICS, name)))
         }
-        ResourceKind::GROUP => Ok(config::describe::group(&set(ResourceKind::GROUP, name))),
+        ResourceKind::GROUP => Ok(config::describe::group(&set(ResourceKind::GROUP, name), &layers)),
         ResourceKind(other) => {
             Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}")))
         }

@@ -7,7 +7,7 @@ use wire::messages::create_topics_request::CreatableTopic;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeQuorumRequest, MetadataRequest, MetadataResponse,
-    ResponseKind, describe_quorum_request, topic,
+    ResponseKind, WireUuid, describe_quorum_request, topic,
 };
 
 async fn create(client: &Client, name: &str, partitions: i32, replicas: i16) -> i16 {
@@ -228,6 +228,8 @@ fn the_quorum_is_described_in_every_version() {
             };
             let described = &answer.topics[0].partitions[0];
             assert_eq!((described.error_code, described.current_voters.len()), (0, 1), "version {version}");
+            let voter = &described.current_voters[0];
+            assert_eq!(voter.replica_directory_id, WireUuid::nil(), "static voters have no directories");
             assert_eq!(answer.nodes.is_empty(), version < 2, "version {version} and the voters' addresses");
         }
         cluster.stop_all().await;

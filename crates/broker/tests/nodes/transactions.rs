@@ -258,6 +258,10 @@ fn another_leader_knows_what_is_open_and_what_was_aborted() {
         create(&client, "t", 1, 3, &[("min.insync.replicas", "2")]).await;
         let (first, id) = leader(&client, "t").await;
         act(&cluster.client(first).await, "t 7.0, a 7, t 8.0, d 9.0").await;
+        for node in 1..=3 {
+            let told = producers(&cluster.client(node).await).await;
+            assert_eq!(told, ["7: 0, 0, 3, -1", "8: 0, 0, -1, 2", "9: 0, 0, -1, -1"], "node {node}");
+        }
         let other = first % 3 + 1;
         assert_eq!(mark(&cluster.client(other).await, 8, true).await, ErrorCode::NotLeaderOrFollower);
         cluster.kill(first);

@@ -293,7 +293,6 @@ impl Driver {
         let describe = |id: NodeId| {
             let directory = voters.0.get(&id).map(|voter| voter.directory).unwrap_or_default();
             if id == node {
-                let directory = self.shared.directory_id;
                 let (log_end, now) = (Some(status.log_end), Some(now));
                 return ReplicaState { id, directory, log_end, last_fetch: now, last_caught_up: now };
             }
