@@ -30,7 +30,7 @@ pub enum AlterError {
     /// The same of a broker, which has another code (KAFKA-13609).
     #[error(transparent)]
     BrokerValue(InvalidValue),
-    /// A broker's TLS or SASL key that is not of one listener.
+    /// A key or trust store that is not of one listener.
     #[error(
         "These security configs can be dynamically updated only per-listener using the listener prefix: {0}"
     )]
@@ -222,7 +222,7 @@ pub fn broker(changed: &Overrides, for_all: bool) -> Result<(), AlterError> {
     if let Some(names) = named(&|key| key.update == Update::Fixed) {
         return Err(AlterError::NotDynamic(names));
     }
-    if let Some(names) = named(&is_security) {
+    if let Some(names) = named(&is_store) {
         return Err(AlterError::NotPerListener(names));
     }
     for (name, text) in changed {
@@ -236,8 +236,11 @@ pub fn broker(changed: &Overrides, for_all: bool) -> Result<(), AlterError> {
     }
 }
 
-fn is_security(key: &Key) -> bool {
-    key.update == Update::Broker && (key.name.starts_with("ssl.") || key.name.starts_with("sasl."))
+/// Whether a key is of the stores that a listener reads anew at run time. The other keys of
+/// TLS and SASL may be set on a broker, and count once it starts again.
+fn is_store(key: &Key) -> bool {
+    let stores = ["ssl.key.", "ssl.keystore.", "ssl.truststore."];
+    stores.iter().any(|store| key.name.starts_with(store))
 }
 
 /// The key behind `listener.name.LISTENER.`.

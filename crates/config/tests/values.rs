@@ -124,6 +124,13 @@ fn broker_values_change_at_run_time_only_where_kafka_lets_them() {
          [ssl.keystore.location]",
     );
     check_broker(false, "listener.name.foo.ssl.keystore.location=x", "ok");
+    check_broker(false, "sasl.kerberos.min.time.before.relogin=58000;ssl.client.auth=none", "ok");
+    check_broker(
+        true,
+        "sasl.kerberos.min.time.before.relogin=58000",
+        "Cannot update these configs at default cluster level, broker id must be specified: \
+         [sasl.kerberos.min.time.before.relogin]",
+    );
     check_broker(
         false,
         "listener.name.foo.max.connections=x",
