@@ -39,10 +39,12 @@
 //!   not be written; here the leader may send it again, and the others wait on.
 //! - A request that a client sends again releases the one before (REBALANCE_IN_PROGRESS); Kafka never answers that.
 //! - A JoinGroup that is refused leaves no empty group behind.
-//! - The initial delay runs from the last member that came. Kafka looks once a delay whether somebody did, so it waits
-//!   up to twice as long for nobody.
-//! - A member of a KIP-848 group is asked to heartbeat after 200 ms while something is to come for it (large groups: 0.2 ms
-//!   a member), not after the usual interval.
+//! - The initial delay runs once from the first member, longer only while others come less than half of it apart. Kafka
+//!   looks once a delay whether somebody came, so it waits twice as long for members that start together.
+//! - A member of a KIP-848 group is asked to heartbeat after a second while something is to come for it (large groups:
+//!   0.2 ms a member), not after the usual interval.
+//! - It is told what it is to have until it says that it has it: the first answer may be lost. Kafka tells once.
+//! - A group that was divided among one member may be divided again after a fifth of the interval.
 //! - An empty group whose next member holds a fresh id is not deleted under it.
 //! - A regular expression is looked up within the heartbeat that brings it, not in the background: its member has its
 //!   topics with the first answer. The records are Kafka's, the expression's right before the raised epoch.

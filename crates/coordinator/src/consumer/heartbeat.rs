@@ -3,11 +3,15 @@
 //! Records are written in Kafka's order: the member, its expressions, the raised epoch, the new target, and where the
 //! member stands now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::ErrorCode;
+use wire::messages::consumer_group_heartbeat_request::TopicPartitions as ClaimedTopic;
 use wire::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
-use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, text, to_wire_uuid};
+use wire::messages::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, from_wire_uuid, text, to_wire_uuid,
+};
 
 use super::member::{Current, LEFT, LEFT_FOR_NOW, Owned};
 use super::reconcile::{Claim, Step};
@@ -121,9 +125,11 @@ fn beat(
     let updated = updated(call, request, &known);
     advance(turn, &id, &mut watched, &member, &updated, request.topic_partitions.as_deref())?;
     watch::hear(turn, &id, &mut watched, &member);
-    let response = answer(turn, &id, request, &member, &before, &watched.group.current(&member));
+    let current = watched.group.current(&member);
+    let response = answer(turn, &id, &member, &current);
+    let tells = tells(&mut watched, &member, request, &before, &current);
     turn.put_consumer(&id, watched);
-    Ok(response)
+    Ok(response.with_assignment(tells.then(|| assignment(&current.assigned))))
 }
 
 fn find_or_begin(group: &Group, member: &str, joins: bool) -> Result<Member, Refusal> {
@@ -191,8 +197,8 @@ fn check_epoch(current: &Current, request: &ConsumerGroupHeartbeatRequest) -> Re
     if got > had {
         return Err(Refusal::FencedMemberEpoch { had, got, than: "greater" });
     }
-    let has = |topic: &wire::messages::consumer_group_heartbeat_request::TopicPartitions| {
-        let own = current.assigned.get(&wire::messages::from_wire_uuid(topic.topic_id));
+    let has = |topic: &ClaimedTopic| {
+        let own = current.assigned.get(&from_wire_uuid(topic.topic_id));
         own.is_some_and(|own| topic.partitions.iter().all(|partition| own.contains_key(partition)))
     };
     let lost = || request.topic_partitions.as_ref().is_some_and(|topics| topics.iter().all(has));
@@ -216,7 +222,7 @@ fn updated(call: &Call, request: &ConsumerGroupHeartbeatRequest, known: &Member)
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
     }
     if let Some(names) = &request.subscribed_topic_names {
-        let names: std::collections::BTreeSet<String> = names.iter().map(|name| name.to_string()).collect();
+        let names: BTreeSet<String> = names.iter().map(|name| name.to_string()).collect();
         member.subscribed_topic_names = names.into_iter().collect();
     }
     member.client_id = call.client.id.to_string();
@@ -308,27 +314,45 @@ pub(crate) fn step(
     Ok(())
 }
 
-fn answer(
-    turn: &Turn<'_>,
-    id: &str,
-    request: &ConsumerGroupHeartbeatRequest,
-    member: &str,
-    before: &Current,
-    current: &Current,
-) -> ConsumerGroupHeartbeatResponse {
+fn answer(turn: &Turn<'_>, id: &str, member: &str, current: &Current) -> ConsumerGroupHeartbeatResponse {
     let interval = watch::heartbeat_interval(turn, id, current).as_millis();
-    let response = ConsumerGroupHeartbeatResponse::default()
+    ConsumerGroupHeartbeatResponse::default()
         .with_error_code(ErrorCode::None.code())
         .with_member_id(Some(text(member)))
         .with_member_epoch(current.epoch)
-        .with_heartbeat_interval_ms(i32::try_from(interval).unwrap_or(i32::MAX));
+        .with_heartbeat_interval_ms(i32::try_from(interval).unwrap_or(i32::MAX))
+}
+
+/// Whether a member is told what it has: it says all of itself, that has changed, or it has not said yet that it has
+/// it. The answer that told it may be lost, and nobody else's heartbeat can mend that; a client ignores what it knows.
+fn tells(
+    watched: &mut Watched,
+    member: &Id,
+    request: &ConsumerGroupHeartbeatRequest,
+    before: &Current,
+    current: &Current,
+) -> bool {
+    let joins = request.member_epoch == 0;
+    let changed = before.assigned != current.assigned;
     let says_all = request.rebalance_timeout_ms != -1
         && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
         && request.topic_partitions.is_some();
-    if request.member_epoch == 0 || says_all || current.assigned != before.assigned {
-        return response.with_assignment(Some(assignment(&current.assigned)));
-    }
-    response
+    let is_new = match &request.topic_partitions {
+        Some(claim) => !is_all(claim, &current.assigned),
+        None => changed,
+    };
+    let is_unheard = watched.note_told(member, request.topic_partitions.is_some(), is_new);
+    joins || says_all || changed || is_unheard
+}
+
+/// Whether a member says that it has just what it is to have.
+fn is_all(claim: &[ClaimedTopic], assigned: &Owned) -> bool {
+    let claimed = claim.iter().flat_map(|topic| {
+        let id = from_wire_uuid(topic.topic_id);
+        topic.partitions.iter().map(move |&partition| (id, partition))
+    });
+    let assigned = assigned.iter().flat_map(|(&id, partitions)| partitions.keys().map(move |&it| (id, it)));
+    claimed.collect::<BTreeSet<_>>().into_iter().eq(assigned)
 }
 
 fn assignment(owned: &Owned) -> Assignment {

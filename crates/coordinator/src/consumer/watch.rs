@@ -15,13 +15,13 @@ use crate::alarm::{Alarm, Subject};
 use crate::cause::{self, Because, Causes};
 use crate::turn::Turn;
 
-/// While a group changes, its members are asked to heartbeat at most as often, each: an answer follows an event
-/// about as fast as a client can act on it.
-const INTERVAL_WHILE_CHANGING_MIN: Duration = Duration::from_millis(200);
+/// While a group changes, its members are asked to heartbeat at most as often, each. No sooner: librdkafka gives up
+/// waiting for the answer after as long, and with it the connection.
+const INTERVAL_WHILE_CHANGING_MIN: Duration = Duration::from_secs(1);
 /// And large groups less often: all members together take a small part of a processor.
 const PER_MEMBER_WHILE_CHANGING: Duration = Duration::from_micros(200);
 
-/// The alarms of one member.
+/// The alarms of one member, and whether it heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Alarms {
     /// It was silent for too long.
@@ -32,6 +32,8 @@ pub(crate) struct Alarms {
     /// A member of the classic protocol did not join, or ask for its assignment, in time.
     pub join: Alarm,
     pub sync: Alarm,
+    /// It was told what it is to have, and has not said yet that it has it.
+    pub is_unheard: bool,
 }
 
 /// A group, and who watches its members.
@@ -70,6 +72,18 @@ impl Watched {
     /// Notes why the epoch that was is over.
     pub(super) fn remember(&mut self, turn: &mut Turn<'_>, id: &Arc<str>, because: Because) {
         cause::note(turn, id, &mut self.causes, self.group.epoch(), because);
+    }
+
+    /// Notes whether a member has heard what it is to have: `is_new` when it is now told something else than it has
+    /// said. Without a word of it (`says`) what was told before stands. True while it has not.
+    pub(super) fn note_told(&mut self, member: &Id, says: bool, is_new: bool) -> bool {
+        let mut alarms = self.alarms.get(member).copied().unwrap_or_default();
+        let is_unheard = is_new || (alarms.is_unheard && !says);
+        if is_unheard != alarms.is_unheard {
+            alarms.is_unheard = is_unheard;
+            self.alarms.insert(member.clone(), alarms);
+        }
+        is_unheard
     }
 
     /// The group.
@@ -214,7 +228,7 @@ mod tests {
     #[test]
     fn a_large_group_that_changes_is_asked_less_often() {
         let millis = |members| soon(members).as_millis();
-        assert_eq!((millis(1), millis(1_000), millis(2_000), millis(50_000)), (200, 200, 400, 10_000));
+        assert_eq!((millis(1), millis(1_000), millis(2_000), millis(50_000)), (1_000, 1_000, 1_000, 10_000));
         assert!(soon(usize::MAX) > Duration::from_secs(3_600));
     }
 }

@@ -1,7 +1,8 @@
 //! Groups of the new protocol: members come, change their minds, are led towards their targets, and go.
 //!
 //! The scripts without failures, offsets and malformed requests were played to the group coordinator's own class of
-//! Kafka 4.3.1: it told the same, record by record, but for expressions, which it looks up in the background.
+//! Kafka 4.3.1: it told the same, record by record, but for expressions, which it looks up in the background, and for
+//! what a member is told again because it has not said that it heard.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ fn the_first_member_gets_everything_at_once_and_records_lie_in_kafkas_order() {
         > target 2
         > current a 0<2 Stable [t0,t1,u0] -[]
         hb a
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=2 [t0,t1,u0]
         log
         describe-consumer
         > - group NONE Stable 2/2 uniform a@2 consumer [t0,t1,u0]->[t0,t1,u0]
@@ -138,7 +139,7 @@ fn silent_members_and_those_that_give_nothing_up_are_fenced() {
         > a hb NONE a epoch=2 [t0,t1]
         pass 44999
         hb a
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=2 [t0,t1]
         pass 45000
         hb a
         > a hb UNKNOWN_MEMBER_ID
@@ -150,7 +151,7 @@ fn silent_members_and_those_that_give_nothing_up_are_fenced() {
         > a hb NONE a epoch=4 [t0]
         pass 19999
         hb a own=t0,t1
-        > a hb NONE a epoch=4
+        > a hb NONE a epoch=4 [t0]
         pass 1
         hb a
         > a hb UNKNOWN_MEMBER_ID
@@ -175,7 +176,7 @@ fn another_epoch_than_the_members_own_is_fenced_unless_an_answer_was_lost() {
         hb a topics=t,u own
         > a hb NONE a epoch=3 [t0,t1,u0]
         hb a epoch=2 own=t0
-        > a hb NONE a epoch=3
+        > a hb NONE a epoch=3 [t0,t1,u0]
         hb a epoch=2
         > a hb FENCED_MEMBER_EPOCH
         hb a
@@ -403,7 +404,7 @@ fn new_topics_are_found_after_a_pause() {
         > a hb NONE a epoch=2 [ta0]
         topics ta:1 tb:1
         hb a
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=2 [ta0]
         pass 10001
         hb a
         > a hb NONE a epoch=3 [ta0,tb0]
@@ -489,13 +490,43 @@ fn a_new_leader_gives_everybody_a_fresh_session() {
         reload
         pass 19999
         hb a own=t0,t1
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=2 [t0]
         pass 1
         hb a
         > a hb UNKNOWN_MEMBER_ID
         pass 24999
         hb b
         > b hb NONE b epoch=4 [t0,t1]
+        ",
+    );
+}
+
+/// A client that gives up waiting for an answer never hears what it said; only its next heartbeat can mend that.
+#[test]
+fn what_a_member_is_to_have_is_told_until_it_says_that_it_has_it() {
+    check(
+        "
+        topics t:2
+        hb a
+        > a hb NONE a epoch=2 [t0,t1]
+        hb a own=t0,t1
+        > a hb NONE a epoch=2
+        hb b
+        > b hb NONE b epoch=3 []
+        hb a
+        > a hb NONE a epoch=2 [t0]
+        hb a
+        > a hb NONE a epoch=2 [t0]
+        hb a own=t0
+        > a hb NONE a epoch=3
+        hb b
+        > b hb NONE b epoch=3 [t1]
+        hb b
+        > b hb NONE b epoch=3 [t1]
+        hb b own=t1
+        > b hb NONE b epoch=3
+        hb b
+        > b hb NONE b epoch=3
         ",
     );
 }
@@ -567,7 +598,7 @@ fn what_cannot_be_appended_has_not_happened() {
         hb a leave
         > a hb NOT_COORDINATOR
         hb a
-        > a hb NONE a epoch=2
+        > a hb NONE a epoch=2 [t0,t1]
         ",
     );
 }
@@ -583,7 +614,7 @@ fn told_interval(life: &Life) -> i32 {
 #[test]
 fn a_member_is_asked_to_come_again_soon_while_something_is_to_come_for_it() {
     let mut life = Life::new(settings());
-    let (usual, soon) = (5_000, 200);
+    let (usual, soon) = (5_000, 1_000);
     life.run("topics t:4");
     for (line, expected) in [
         ("hb a", usual),

@@ -201,7 +201,7 @@ fn classic_members_have_to_join_ask_and_live_in_time() {
         > a join AAAAAAAAAAAAAAAAAAAAAg gen=3 range leader=
         pass 4999
         hb b
-        > b hb NONE b epoch=3
+        > b hb NONE b epoch=3 [t0]
         pass 1
         sync a
         > a sync UNKNOWN_MEMBER_ID
@@ -210,7 +210,7 @@ fn classic_members_have_to_join_ask_and_live_in_time() {
         sync a
         > a sync NONE []
         hb b topics=t,u
-        > b hb NONE b epoch=6
+        > b hb NONE b epoch=6 [t0]
         beat a
         > a beat REBALANCE_IN_PROGRESS
         pass 4000
