@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -21,7 +22,10 @@ use crate::work::exactly_once::{Job, SINK, SOURCE};
 const BATCH: usize = 100;
 /// A batch is not waited for longer.
 const POLL: Duration = Duration::from_millis(100);
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// librdkafka 2.12 may wait for ever for a group's coordinator that was killed, whatever timeout it was given. Who
+/// looks after a copier would kill it then, and starts another one.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// How to start one: a subcommand of the program at `program`.
 pub fn command(program: &Path) -> impl Fn(Job<'_>) -> Command {
@@ -34,6 +38,11 @@ pub fn command(program: &Path) -> impl Fn(Job<'_>) -> Command {
 
 /// Copies until it is killed, or something goes wrong.
 pub fn copy(job: Job<'_>) -> Result<()> {
+    let (alive, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        while heard.recv_timeout(STUCK_AFTER).is_ok() {}
+        std::process::exit(1);
+    });
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", job.bootstrap)
         .set("transactional.id", job.id())
@@ -52,6 +61,7 @@ pub fn copy(job: Job<'_>) -> Result<()> {
     consumer.assign(&assignment)?;
     loop {
         copy_batch(&producer, &consumer, job.partition)?;
+        alive.send(())?;
     }
 }
 
