@@ -60,7 +60,7 @@ impl Beside {
 
 #[test]
 fn a_kafka_broker_holds_replicas_beside_ours() {
-    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
+    let Some(kafka) = Kafka::find().expect("Kafka's jars, and Java") else { return };
     let beside = Beside::start(kafka, Cluster::start(Shape::of(3)).expect("three nodes"));
     // One is led by a node of ours, the other by Kafka's.
     beside.fill("ours", "1:10:2", &[1, 2]);
@@ -88,7 +88,7 @@ fn a_kafka_broker_holds_replicas_beside_ours() {
 
 #[test]
 fn a_kafka_broker_begins_with_a_snapshot_and_outlives_its_controller() {
-    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
+    let Some(kafka) = Kafka::find().expect("Kafka's jars, and Java") else { return };
     let shape = Shape::of(3)
         .with("metadata.log.segment.bytes=8388608")
         .with("metadata.log.max.record.bytes.between.snapshots=1000000")

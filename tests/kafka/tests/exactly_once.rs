@@ -23,7 +23,7 @@ fn work() -> ExactlyOnce {
 
 #[test]
 fn javas_client_copies_exactly_once_while_it_and_its_coordinator_and_a_node_are_killed() {
-    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
+    let Some(kafka) = Kafka::find().expect("Kafka's jars, and Java") else { return };
     let work = work();
     let copier = |job: exactly_once::Job<'_>| {
         let (id, partition) = (job.id(), job.partition.to_string());

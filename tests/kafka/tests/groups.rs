@@ -20,7 +20,7 @@ const RECORDS: u32 = 6_000;
 
 /// Three nodes that miss a dead member soon.
 fn three_nodes() -> Option<(Kafka, Cluster)> {
-    let kafka = Kafka::find().expect("the jars are where they are said to be")?;
+    let kafka = Kafka::find().expect("Kafka's jars, and Java")?;
     let lines = ["min.session.timeout.ms=6000", "session.timeout.ms=6000", "min.heartbeat.interval.ms=300"];
     let shape = lines.iter().fold(Shape::of(3), |shape, line| shape.with(&format!("group.consumer.{line}")));
     let shape = shape.with("group.consumer.heartbeat.interval.ms=300");

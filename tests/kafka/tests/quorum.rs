@@ -107,7 +107,7 @@ fn check(kafka: &Kafka, file: &Path, expected: &[&str]) {
 
 #[tokio::test]
 async fn kafkas_dump_tool_reads_log_snapshot_and_formatted_files() {
-    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
+    let Some(kafka) = Kafka::find().expect("Kafka's jars, and Java") else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
     write(dir.path()).await;
     let log_dir = dir.path().join("__cluster_metadata-0");

@@ -17,7 +17,7 @@ const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
 
 fn three_nodes() -> Option<(Kafka, Cluster)> {
-    let kafka = Kafka::find().expect("the jars are where they are said to be")?;
+    let kafka = Kafka::find().expect("Kafka's jars, and Java")?;
     Some((kafka, Cluster::start(Shape::of(3)).expect("three nodes")))
 }
 

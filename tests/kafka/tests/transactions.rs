@@ -35,7 +35,7 @@ fn segments(cluster: &Cluster, topic: &str) -> Vec<PathBuf> {
 
 #[test]
 fn javas_clients_copy_exactly_once_and_kafkas_tools_look_at_their_transactions() {
-    let Some(kafka) = Kafka::find().expect("the jars are where they are said to be") else { return };
+    let Some(kafka) = Kafka::find().expect("Kafka's jars, and Java") else { return };
     let shape = Shape::of(3).with("group.initial.rebalance.delay.ms=0");
     let shape = shape.with("transaction.state.log.num.partitions=2");
     let cluster = Cluster::start(shape).expect("three nodes");
