@@ -29,7 +29,7 @@ pub const SOURCE: &str = "source";
 pub const SINK: &str = "sink";
 /// Each has a copier.
 pub const PARTITIONS: i32 = 4;
-/// After the last kill everything is copied within this, or the copiers are stuck.
+/// Where nothing comes for as long, the copiers are stuck.
 const SETTLE_MAX: Duration = Duration::from_secs(180);
 /// What was on its way when the copiers ended is there by then.
 const LATE: Duration = Duration::from_secs(2);
@@ -241,7 +241,7 @@ fn read(bootstrap: &str, is_enough: impl Fn(&Seen) -> bool, patience: Duration) 
     let consumer = reader(bootstrap, SINK, PARTITIONS)?;
     let mut seen: Seen = (0..PARTITIONS).map(|partition| (partition, Vec::new())).collect();
     let mut ended = [false; PARTITIONS as usize];
-    let deadline = Instant::now() + patience + SETTLE_MAX;
+    let mut deadline = Instant::now() + patience + SETTLE_MAX;
     let follows = !patience.is_zero();
     while !is_enough(&seen) && (follows || !ended.iter().all(|&ended| ended)) && Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(500)) {
@@ -249,6 +249,7 @@ fn read(bootstrap: &str, is_enough: impl Fn(&Seen) -> bool, patience: Duration) 
                 let value = std::str::from_utf8(message.payload().context("a null value")?)?;
                 let number = value.rsplit(' ').next().unwrap_or(value).parse()?;
                 seen.entry(message.partition()).or_default().push(number);
+                deadline = deadline.max(Instant::now() + SETTLE_MAX);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => ended[partition as usize] = true,
             // A node that was killed.
