@@ -13,8 +13,8 @@ use crate::decision::{Decision, Refusal};
 use crate::settings::{METADATA_VERSION, Supported};
 use crate::view::View;
 
-/// From this version on the response names no features: all or nothing.
-const ALL_OR_NOTHING_FROM: i16 = 2;
+/// Up to this version the response names the features that were set; it never says which one was refused.
+const NAMES_FEATURES_UNTIL: i16 = 1;
 /// The upgrade type that accepts a loss.
 const UNSAFE_DOWNGRADE: i8 = 3;
 
@@ -95,30 +95,27 @@ pub fn decide(
     version: i16,
     request: &UpdateFeaturesRequest,
 ) -> Decision<UpdateFeaturesResponse> {
-    let outcomes: Vec<_> =
-        request.feature_updates.iter().map(|asked| (asked, update(view, version, asked))).collect();
-    let failed = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err());
-    let mut response = UpdateFeaturesResponse::default().with_error_message(None);
-    if version < ALL_OR_NOTHING_FROM {
-        let results = outcomes.iter().map(|(asked, outcome)| {
-            let refusal = outcome.as_ref().err().map(|error| Refusal::new(error.code(), error));
-            UpdatableFeatureResult::default()
-                .with_feature(asked.feature.clone())
-                .with_error_code(refusal.as_ref().map_or(0, |refusal| refusal.code.code()))
-                .with_error_message(refusal.and_then(|refusal| refusal.text()))
-        });
-        response = response.with_results(results.collect());
-    } else if let Some(error) = failed {
-        let message =
-            format!("The update failed for all features since the following feature had an error: {error}");
-        let refusal = Refusal::new(error.code(), message);
-        response = response.with_error_code(refusal.code.code()).with_error_message(refusal.text());
+    let updates = request.feature_updates.iter().map(|asked| update(view, version, asked));
+    match updates.collect::<Result<Vec<_>, _>>() {
+        Err(error) => Decision::answer(refused(&error)),
+        Ok(_) if request.validate_only => Decision::answer(accepted(version, request)),
+        Ok(records) => Decision::new(records.into_iter().flatten().collect(), accepted(version, request)),
     }
-    if failed.is_some() || request.validate_only {
-        return Decision::answer(response);
-    }
-    let records = outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok().flatten());
-    Decision::new(records.collect(), response)
+}
+
+fn refused(error: &UpdateFeatureError) -> UpdateFeaturesResponse {
+    let message =
+        format!("The update failed for all features since the following feature had an error: {error}");
+    let refusal = Refusal::new(error.code(), message);
+    UpdateFeaturesResponse::default().with_error_code(refusal.code.code()).with_error_message(refusal.text())
+}
+
+fn accepted(version: i16, request: &UpdateFeaturesRequest) -> UpdateFeaturesResponse {
+    let named = request.feature_updates.iter().filter(|_| version <= NAMES_FEATURES_UNTIL);
+    let results = named.map(|asked| {
+        UpdatableFeatureResult::default().with_feature(asked.feature.clone()).with_error_message(None)
+    });
+    UpdateFeaturesResponse::default().with_error_message(None).with_results(results.collect())
 }
 
 fn update(

@@ -131,14 +131,28 @@ fn malformed_updates_are_refused() {
 }
 
 #[test]
-fn one_refusal_refuses_all_and_older_clients_hear_of_each() {
+fn one_refusal_refuses_all_whatever_the_client_speaks() {
+    for version in 1..=2 {
+        check(
+            "",
+            version,
+            "group.version=1:upgrade no.such=1:upgrade",
+            "-> INVALID_UPDATE_VERSION Invalid update version 1 for feature no.such. Local controller 100 does not \
+             support this feature.",
+        );
+    }
+}
+
+#[test]
+fn older_clients_hear_which_features_were_set() {
     check(
-        "",
+        "feature transaction.version=2",
         1,
-        "group.version=1:upgrade no.such=1:upgrade",
+        "group.version=1:upgrade transaction.version=2:upgrade",
         "
+        feature group.version=1
         -> group.version NONE
-        -> no.such INVALID_UPDATE_VERSION
+        -> transaction.version NONE
         ",
     );
 }
