@@ -111,9 +111,6 @@ fn add(view: &View<'_>, asked: &Asked, places: Vec<Place>, client: i16) -> Resul
     if known.epoch != asked.epoch {
         return Err(Refusal::Fenced { had: known.epoch, got: asked.epoch });
     }
-    if known.state.prepared().is_some() {
-        return Err(Refusal::Concurrent);
-    }
     let added = !known.state.is_idle() && places.iter().all(|place| known.partitions.contains(place));
     let version = client.min(view.settings.version);
     Ok((!added).then(|| Step::to(&asked.id, known.extended(places, version, view.now.time))))

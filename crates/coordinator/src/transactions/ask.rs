@@ -65,11 +65,16 @@ impl From<Refusal> for Stop {
 }
 
 impl View<'_> {
-    /// An id's transaction, unless a step of it is under way.
+    /// An id's transaction, unless a step of it is under way: a record, or the markers of its end.
+    ///
+    /// Asked before anything else: a producer is told whom to go on as when its end is decided, which is true only
+    /// once the markers are written. What it sends until then must come again, not be refused for good.
     pub fn at_rest(&self, id: &str) -> Result<Option<&Arc<Transaction>>, Refusal> {
-        match self.pending.contains_key(id) {
+        let known = self.known.get(id);
+        let ends = known.is_some_and(|known| known.state.prepared().is_some());
+        match ends || self.pending.contains_key(id) {
             true => Err(Refusal::Concurrent),
-            false => Ok(self.known.get(id)),
+            false => Ok(known),
         }
     }
 

@@ -1,7 +1,8 @@
 //! EndTxn: a producer commits or aborts.
 //!
 //! Up to version 4 the epoch stays, and a request that comes again is told by the state alone. From version 5 on
-//! each end bumps the epoch (KIP-890), and a request that comes again shows the epoch before:
+//! each end bumps the epoch (KIP-890), and a request that comes again shows the epoch before. Whichever comes while
+//! the markers are written waits for them (`View::at_rest`); then:
 //!
 //! ```text
 //!                    again, abort   anew, abort   again, commit   anew, commit
@@ -92,9 +93,6 @@ fn older(view: &View<'_>, id: &Arc<str>, request: &EndTxnRequest) -> Result<End,
         State::CompleteCommit | State::CompleteAbort if known.state.complete() == Some(request.committed) => {
             Ok(End::AsItIs)
         }
-        State::PrepareCommit | State::PrepareAbort if known.state.prepared() == Some(request.committed) => {
-            Err(Refusal::Concurrent)
-        }
         _ => Err(Refusal::InvalidState),
     }
 }
@@ -112,8 +110,7 @@ fn bumping(view: &View<'_>, id: &Arc<str>, request: &EndTxnRequest) -> Result<En
     let anew = epoch == known.epoch;
     let valid = match known.state {
         State::Ongoing | State::Empty => anew,
-        State::PrepareCommit | State::PrepareAbort => again && !overflowed,
-        State::CompleteCommit | State::CompleteAbort => again || anew,
+        _ => again || anew,
     };
     if !valid {
         return Err(Refusal::Fenced { had: known.epoch, got: epoch }.into());
@@ -126,9 +123,6 @@ fn bumping(view: &View<'_>, id: &Arc<str>, request: &EndTxnRequest) -> Result<En
             return Ok(End::AsItIs);
         }
         State::CompleteCommit | State::CompleteAbort if !again && !commit => {}
-        State::PrepareCommit | State::PrepareAbort if known.state.prepared() == Some(commit) => {
-            return Err(Refusal::Concurrent.into());
-        }
         _ => return Err(Refusal::InvalidState.into()),
     }
     let rotates = known.is_exhausted();

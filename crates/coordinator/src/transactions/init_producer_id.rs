@@ -52,12 +52,11 @@ fn begin(view: &View<'_>, request: &InitProducerIdRequest) -> Result<(Step, Init
         admit(known, expected)?;
     }
     match known.state {
-        State::PrepareCommit | State::PrepareAbort => Err(Refusal::Concurrent.into()),
         State::Ongoing => {
             let next = known.fenced().prepared(false, view.settings.version, None, now);
             Ok((Step::to(&id, next), refused(ErrorCode::ConcurrentTransactions)))
         }
-        State::Empty | State::CompleteCommit | State::CompleteAbort => {
+        _ => {
             let epoch = expected.map(|(_, epoch)| epoch);
             let rotates = known.is_exhausted() && epoch.is_none_or(|epoch| epoch == known.epoch);
             let next = match rotates {

@@ -20,7 +20,7 @@ fn an_older_client_ends_its_transaction_and_may_ask_again() {
         end x commit
         > x end CONCURRENT_TRANSACTIONS
         end x abort
-        > x end INVALID_TXN_STATE
+        > x end CONCURRENT_TRANSACTIONS
         done x
         end x commit
         > x end NONE
@@ -51,12 +51,10 @@ fn a_newer_client_gets_an_epoch_at_each_end_and_shows_the_one_before_when_it_ask
         end x commit v5
         > x end 100/1
         > marker x 100/1 commit t-0
-        end x commit v5
-        > x end PRODUCER_FENCED
         end x commit v5 as=100/0
         > x end CONCURRENT_TRANSACTIONS
         end x abort v5 as=100/0
-        > x end INVALID_TXN_STATE
+        > x end CONCURRENT_TRANSACTIONS
         done x
         end x commit v5 as=100/0
         > x end 100/1
@@ -78,6 +76,44 @@ fn a_newer_client_gets_an_epoch_at_each_end_and_shows_the_one_before_when_it_ask
         > x end 100/2
         end x commit v5 as=100/1
         > x end INVALID_TXN_STATE
+        ",
+    );
+}
+
+/// franz-go aborts what it has just begun when its group rebalances, a millisecond after the commit before.
+#[test]
+fn a_producer_that_goes_on_before_the_markers_are_written_comes_again() {
+    check_life(
+        Life::at_epoch(32_765),
+        "
+        add x t-0 v5
+        > x add t-0=NONE
+        end x commit v5
+        > x end 100/32766
+        > marker x 100/32766 commit t-0
+        end x abort v5
+        > x end CONCURRENT_TRANSACTIONS
+        add x t-0 v5
+        > x add t-0=CONCURRENT_TRANSACTIONS
+        init x own
+        > x init CONCURRENT_TRANSACTIONS
+        done x
+        add x t-0 v5
+        > x add t-0=NONE
+        end x commit v5
+        > x end 101/0
+        > marker x 100/32767 commit t-0
+        end x abort v5
+        > x end CONCURRENT_TRANSACTIONS
+        add x t-0 v5
+        > x add t-0=CONCURRENT_TRANSACTIONS
+        init x own
+        > x init CONCURRENT_TRANSACTIONS
+        offsets x g
+        > x offsets CONCURRENT_TRANSACTIONS
+        done x
+        end x abort v5
+        > x end 101/1
         ",
     );
 }
@@ -160,7 +196,7 @@ fn a_transaction_whose_time_is_up_is_aborted_and_its_producer_shut_out() {
         pass 10000
         > marker x 100/2 abort t-0
         add x t-0
-        > x add t-0=PRODUCER_FENCED
+        > x add t-0=CONCURRENT_TRANSACTIONS
         done x
         describe x
         > x describe CompleteAbort 100/2 since=0
