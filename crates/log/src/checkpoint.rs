@@ -75,6 +75,9 @@ pub fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Lines, Checkpoint
         let (partition, offset) = parse(text).ok_or_else(|| malformed(line, text))?;
         offsets.insert(partition, offset);
     }
+    if let Some((line, last)) = unfinished(&text) {
+        return Err(malformed(line, last));
+    }
     if offsets.len() == count { Ok(offsets) } else { Err(malformed(2, &count.to_string())) }
 }
 
@@ -93,6 +96,11 @@ fn parse(line: &str) -> Option<(TopicPartition, Offset)> {
     let partition = PartitionIndex::from_wire(words.next()?.parse().ok()?)?;
     let offset = Offset::from_wire(words.next()?.parse().ok()?)?;
     words.next().is_none().then_some((TopicPartition { topic, partition }, offset))
+}
+
+/// The last line of a checkpoint, and its number, if it does not end: cut within its number it would say a smaller one.
+pub(crate) fn unfinished(text: &str) -> Option<(usize, &str)> {
+    (1..).zip(text.lines()).last().filter(|_| !text.ends_with('\n'))
 }
 
 #[cfg(test)]
@@ -135,6 +143,16 @@ mod tests {
         check("0\n1\na 0\n", "line 3 is malformed: 'a 0'");
         check("0\n1\na 0 -1\n", "line 3 is malformed: 'a 0 -1'");
         check("0\n1\na/b 0 1\n", "line 3 is malformed: 'a/b 0 1'");
+        check("0\n1\na 0 47", "line 3 is malformed: 'a 0 47'");
+    }
+
+    #[test]
+    fn one_that_was_cut_anywhere_is_none() {
+        let text = "0\n2\na.b 0 12\nc-d 11 4711\n";
+        for len in 0..text.len() {
+            let read = read(&disk_with(&text[..len]), Path::new("/d"), HIGH_WATERMARK);
+            assert!(read.is_err(), "cut at {len}: {read:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use model::{LeaderEpoch, Offset};
 
+use crate::checkpoint::unfinished;
 use crate::disk::{Disk, read_file, write_atomically};
 
 /// The file's name, in the partition's directory.
@@ -71,6 +72,9 @@ impl Epochs {
         }
         if count.parse() != Ok(found) {
             return Err(malformed(2, count));
+        }
+        if let Some((line, last)) = unfinished(&text) {
+            return Err(malformed(line, last));
         }
         epochs.dirty = false;
         Ok(epochs)
@@ -230,5 +234,17 @@ mod tests {
         let file = disk.open(path, OpenMode::ReadWrite).expect("exists");
         file.write_at(b"x", 4).expect("no fault");
         assert!(Epochs::load(&disk, Path::new("/p")).is_err());
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_cut_anywhere_is_none() {
+        let disk = MemDisk::new();
+        disk.create_dir_all(Path::new("/p")).expect("no fault");
+        epochs(&[(2, 0), (5, 1042)]).persist(&disk, Path::new("/p")).expect("no fault");
+        let file = disk.open(Path::new("/p/leader-epoch-checkpoint"), OpenMode::ReadWrite).expect("exists");
+        for len in (0.."0\n2\n2 0\n5 1042\n".len()).rev() {
+            file.truncate(len as u64).expect("no fault");
+            assert!(Epochs::load(&disk, Path::new("/p")).is_err(), "cut at {len}");
+        }
     }
 }
